@@ -8,4 +8,5 @@
 //! [`model`], [`decision`], [`store`], [`issue`], [`master`], [`worker`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod decision;
 pub mod model;
