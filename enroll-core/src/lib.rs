@@ -10,3 +10,4 @@
 
 pub mod decision;
 pub mod model;
+pub mod store;

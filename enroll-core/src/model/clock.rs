@@ -69,8 +69,8 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         // A value outside what the calendar can show (years -9999 to 9999) is shown as its end.
         let nanos = i128::from(self.0).saturating_mul(1_000_000);
-        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos)
-            .unwrap_or({ if self.0 < 0 { OffsetDateTime::UNIX_EPOCH } else { LAST } });
+        let end = if self.0 < 0 { OffsetDateTime::UNIX_EPOCH } else { LAST };
+        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(end);
         at.format(&Rfc3339).unwrap_or_default()
     }
 

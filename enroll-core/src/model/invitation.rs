@@ -12,6 +12,7 @@ use super::{Fingerprint, NodeName};
 /// `enroll:` and the base64url (no padding) of `{"v":1,"url":…,"ca":[…],"token":…,"node_name":…}`.
 ///
 /// It carries a token, so it is as secret as one.
+#[expect(clippy::exhaustive_structs, reason = "its four parts are the whole of version 1")]
 pub struct Invitation {
     /// Where to enroll.
     pub url: String,

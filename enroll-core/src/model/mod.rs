@@ -4,17 +4,36 @@ mod base62;
 mod clock;
 mod digest;
 mod entropy;
+mod event;
+mod id;
 mod invitation;
 mod name;
+mod node;
+mod reason;
+mod record;
+mod request;
 mod secret;
+mod serial;
+mod snapshot;
 mod token;
 
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
 pub use digest::{Fingerprint, FingerprintError, Sha256};
 pub use entropy::{Entropy, SystemEntropy};
+pub use event::{Event, JournalledEvent, What};
+pub use id::{AttemptId, IdError, IdentityId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};
 pub use name::{NameError, NodeName};
+pub use node::{Action, Health, Method, Role, Status, TokenStatus, TrustState, UnknownWord};
+pub use reason::{Reason, Rejection, WorkerAction};
+pub use record::{
+    AdminRecord, AttemptOutcome, AttemptRecord, CredentialKind, CredentialRecord, IdentityRecord,
+    NodeRecord, RedemptionRecord, TokenRecord,
+};
+pub use request::{AttemptKey, ClaimKey, EnrollRequest, Facts, Origin, Presented, PresentedToken};
 pub use secret::{
     AdminToken, ApiKey, BearerDigest, SecretError, SecretMatched, SharedSecret, SharedSecretDigest,
 };
+pub use serial::{Serial, SerialError};
+pub use snapshot::{NameState, Prior, Snapshot};
 pub use token::{JoinToken, TokenDigest, TokenError, TokenId, TokenMatched, TokenPrefix};

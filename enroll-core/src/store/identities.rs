@@ -1,0 +1,105 @@
+//! Identities, as requests present them.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::model::{
+    BearerDigest, Event, IdentityId, IdentityRecord, NodeRecord, Serial, Sha256, Timestamp,
+};
+
+/// By what a presented credential is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdentityKey {
+    /// The serial of a certificate that chains to the root.
+    Serial(Serial),
+    /// The digest of an API key.
+    ApiKey(BearerDigest),
+}
+
+/// An identity and the node that holds it, as of one instant.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "a store builds every field")]
+pub struct Member {
+    /// The identity.
+    pub identity: IdentityRecord,
+    /// The node; `None` when it is gone.
+    pub node: Option<NodeRecord>,
+}
+
+/// Whether a first use was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub enum UseOutcome {
+    /// This was the first, and it is durable.
+    First,
+    /// It was used before.
+    Again,
+    /// It is revoked, or gone.
+    Revoked,
+}
+
+/// One renewal to carry out.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a store reads every field")]
+pub struct Renewal {
+    /// The new identity; its `predecessor` is the one renewed.
+    pub successor: IdentityRecord,
+    /// The instant it happens at.
+    pub at: Timestamp,
+    /// The event to journal with it.
+    pub event: Event,
+}
+
+/// Whether the identity was renewed.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub enum RenewOutcome {
+    /// It was.
+    Renewed,
+    /// It is revoked, or its node is gone: nothing was written.
+    Revoked,
+}
+
+/// Identities.
+///
+/// # Contract
+/// - **I1** `member` reads the present state: a revocation that was acknowledged is seen.
+/// - **I2** `mark_used`, in one step and only if the identity is not revoked: records its first use,
+///   revokes its predecessor, closes the redemption it descends from. Later calls change nothing.
+/// - **I3** `renew`, in one step and only if the predecessor is not revoked and its node is there:
+///   revokes an unused successor of the same predecessor and kind, inserts the new one, journals.
+/// - **I4** `successor` finds the unrevoked successor with this key, so that the same request gets
+///   the same certificate.
+#[async_trait]
+pub trait Identities: Send + Sync {
+    /// The identity of this key, revoked or not, and its node.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError>;
+
+    /// Records a first use.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    async fn mark_used(&self, id: IdentityId, at: Timestamp) -> Result<UseOutcome, StoreError>;
+
+    /// The unrevoked certificate that renews `predecessor` and has this public key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn successor(
+        &self,
+        predecessor: IdentityId,
+        key_digest: Sha256,
+    ) -> Result<Option<IdentityRecord>, StoreError>;
+
+    /// Renews one identity.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    async fn renew(&self, renewal: Renewal) -> Result<RenewOutcome, StoreError>;
+}

@@ -1,0 +1,100 @@
+//! Nodes, as an operator handles them, and their heartbeats.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Page, StoreError};
+use crate::model::{Event, Facts, NodeId, NodeName, NodeRecord, Status, Timestamp, TrustState};
+
+/// Which nodes to list. Conditions on liveness are given as of an instant, since health is derived.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a store reads every field")]
+pub struct NodeFilter {
+    /// Only of this status, as of this instant and stale threshold.
+    pub status: Option<(Status, Timestamp, Duration)>,
+    /// Only in this state.
+    pub state: Option<TrustState>,
+    /// Only of this architecture.
+    pub arch: Option<String>,
+}
+
+/// One heartbeat.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "a store reads every field")]
+pub struct Beat {
+    /// Whose.
+    pub node_id: NodeId,
+    /// When.
+    pub at: Timestamp,
+    /// What the node says of itself now; `None` leaves it as it was.
+    pub facts: Option<Facts>,
+}
+
+/// What became of a wish to delete.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub enum DeleteOutcome {
+    /// This node is deleted.
+    Deleted(Box<NodeRecord>),
+    /// No node has the name.
+    NoSuchNode,
+}
+
+/// Nodes.
+///
+/// # Contract
+/// - **N1** At most one node that is not deleted has a name.
+/// - **N2** `delete_node`, in one step: remembers the name as deleted at that instant; revokes the
+///   node's identities; revokes every token bound to the name that is neither revoked nor replaced
+///   nor spent; closes its open redemptions; removes the node; journals `event`.
+/// - **N3** `record_beats` moves `last_seen_at` forward only, and leaves out nodes that are gone.
+/// - **N4** Lists are by name, ascending, and stable under concurrent inserts.
+#[async_trait]
+pub trait Nodes: Send + Sync {
+    /// The node that has this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn node(&self, name: &NodeName) -> Result<Option<NodeRecord>, StoreError>;
+
+    /// Nodes by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn nodes(
+        &self,
+        page: Page<NodeName>,
+        filter: NodeFilter,
+    ) -> Result<Vec<NodeRecord>, StoreError>;
+
+    /// Keeps new work away from a node, or lets it in again; `event` is journalled if that changed
+    /// anything. `None` when no node has the name.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    async fn set_cordon(
+        &self,
+        name: &NodeName,
+        cordoned: bool,
+        event: Event,
+    ) -> Result<Option<NodeRecord>, StoreError>;
+
+    /// Deletes one node.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    async fn delete_node(
+        &self,
+        name: &NodeName,
+        at: Timestamp,
+        event: Event,
+    ) -> Result<DeleteOutcome, StoreError>;
+
+    /// Records heartbeats, many at once.
+    ///
+    /// # Errors
+    /// [`StoreError`]; none was recorded then.
+    async fn record_beats(&self, beats: Vec<Beat>) -> Result<(), StoreError>;
+}
