@@ -1,1 +1,5 @@
-//! x
+//! Everything `enroll` speaks over HTTP: the master's listener and routers, the worker's pinned
+//! client.
+
+pub mod server;
+pub mod tls;

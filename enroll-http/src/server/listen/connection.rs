@@ -1,0 +1,234 @@
+//! One connection: handshake, exchanges, end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::Service as _;
+
+use super::activity::{Activity, InFlight, Overdue};
+use super::caps::Place;
+use super::{Limits, PeerAddr, PeerCertificate};
+
+/// What all connections of a listener share.
+pub(super) struct Served {
+    pub(super) router: Router,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) http2: bool,
+    pub(super) limits: Limits,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// An accepted connection. It holds its place until it ends.
+pub(super) struct Connection {
+    stream: TcpStream,
+    from: SocketAddr,
+    _place: Place,
+    served: Arc<Served>,
+}
+
+impl Connection {
+    pub(super) const fn new(
+        stream: TcpStream,
+        from: SocketAddr,
+        place: Place,
+        served: Arc<Served>,
+    ) -> Self {
+        Self { stream, from, _place: place, served }
+    }
+
+    pub(super) async fn run(self) {
+        let Self { stream, from, _place, served } = self;
+        // Without it the answer waits for the peer's delayed acknowledgement; nothing else fails.
+        drop(stream.set_nodelay(true));
+        let Some(acceptor) = &served.tls else {
+            return exchange(stream, Peer { from, certificate: None }, &served).await;
+        };
+        let Some(stream) = handshake(acceptor, stream, &served).await else {
+            tracing::debug!(%from, "no TLS session came about");
+            return;
+        };
+        let Ok(certificate) = client_certificate(&stream) else {
+            tracing::debug!(%from, "the client's certificate cannot be read");
+            return;
+        };
+        exchange(stream, Peer { from, certificate }, &served).await;
+    }
+}
+
+/// The TLS session, or `None` when it failed, took too long, or the listener is shutting down.
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    served: &Served,
+) -> Option<TlsStream<TcpStream>> {
+    let mut stopping = served.stopping.clone();
+    tokio::select! {
+        session = acceptor.accept(stream) => session.ok(),
+        () = tokio::time::sleep(served.limits.handshake) => None,
+        _ = stopping.wait_for(|stop| *stop) => None,
+    }
+}
+
+struct Unreadable;
+
+fn client_certificate(
+    stream: &TlsStream<TcpStream>,
+) -> Result<Option<PeerCertificate>, Unreadable> {
+    let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    presented.map(|leaf| PeerCertificate::parse(leaf).ok_or(Unreadable)).transpose()
+}
+
+/// Serves the exchanges of one connection until it ends or is out of time.
+async fn exchange<I>(io: I, peer: Peer, served: &Served)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let activity = Activity::new(&served.limits, served.stopping.clone());
+    let service =
+        Exchanges { router: served.router.clone(), peer, activity: Arc::clone(&activity) };
+    let builder = http(&served.limits, served.http2);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut stopping = served.stopping.clone();
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection failed");
+                }
+                return;
+            }
+            why = activity.overdue() => match why {
+                Overdue::Stuck => return,
+                Overdue::Idle => {}
+            },
+            _ = stopping.wait_for(|stop| *stop), if !closing => closing = true,
+        }
+        activity.close();
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+fn http(limits: &Limits, http2: bool) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams::default());
+    // The deadlines of `Activity` stand for hyper's own, which end with the head of a request.
+    builder.http1().header_read_timeout(None).max_buf_size(limits.header_bytes);
+    if !http2 {
+        return builder.http1_only();
+    }
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// How often an HTTP/2 peer is asked whether it is there, and how long it has to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// What an HTTP/2 peer may send ahead of its being read, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+#[derive(Clone)]
+struct Peer {
+    from: SocketAddr,
+    certificate: Option<PeerCertificate>,
+}
+
+/// The router as hyper calls it, with each exchange on record.
+struct Exchanges {
+    router: Router,
+    peer: Peer,
+    activity: Arc<Activity>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Exchanges {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let in_flight = self.activity.begin();
+        let mut request = request.map(Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(PeerAddr(self.peer.from));
+        // What `axum::serve` would insert, so that handlers written for it work here.
+        extensions.insert(ConnectInfo(self.peer.from));
+        extensions.insert(in_flight.exchange());
+        if let Some(certificate) = &self.peer.certificate {
+            extensions.insert(certificate.clone());
+        }
+        let answer = self.router.clone().call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| Answer { body, _in_flight: in_flight }))
+        })
+    }
+}
+
+/// The body of an answer. Its exchange is in flight until it is dropped.
+struct Answer {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The tasks of one HTTP/2 connection's streams; they end with the connection.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        // A stream that panicked is gone from the set like any other.
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(stream);
+    }
+}

@@ -1,0 +1,143 @@
+//! What one listener grants to the network.
+
+use std::time::Duration;
+
+/// What one listener grants to all connections together, to one address, and to one connection.
+///
+/// # Defaults
+/// | what | default | because |
+/// |---|---|---|
+/// | connections in all | [`Self::CONNECTIONS`] | memory and file descriptors stay under a bound |
+/// | connections per address | [`Self::PER_ADDRESS`] | one address cannot take them all; many workers may share one NAT |
+/// | TLS handshake | [`Self::HANDSHAKE`] | a slow link needs three round trips, not more |
+/// | first request head | [`Self::HEADER`] | a socket that never speaks costs the same as one that works |
+/// | whole exchange | [`Self::EXCHANGE`] | from the head of a request to the last byte of its answer |
+/// | idle keep-alive | [`Self::IDLE`] | longer than a client's own pool keeps it, so that the client closes first |
+/// | drain at shutdown | [`Self::DRAIN`] | a service manager kills after some thirty seconds |
+/// | head of a request | [`Self::HEADER_BYTES`] | 431 (RFC 6585 §5) beyond it |
+/// | streams per HTTP/2 connection | [`Self::STREAMS`] | a member opens a handful |
+///
+/// One `/64` counts as one address in IPv6, and an IPv4-mapped address counts as the IPv4 one.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub(super) connections: usize,
+    pub(super) per_address: usize,
+    pub(super) handshake: Duration,
+    pub(super) header: Duration,
+    pub(super) exchange: Duration,
+    pub(super) idle: Duration,
+    pub(super) drain: Duration,
+    pub(super) header_bytes: usize,
+    pub(super) streams: u32,
+}
+
+impl Limits {
+    /// Open connections in all.
+    pub const CONNECTIONS: usize = 4096;
+    /// Open connections of one IPv4 address or one IPv6 `/64`.
+    pub const PER_ADDRESS: usize = 512;
+    /// Time for the TLS handshake, from the moment the connection was accepted.
+    pub const HANDSHAKE: Duration = Duration::from_secs(10);
+    /// Time for the first head of a request, from the end of the handshake.
+    pub const HEADER: Duration = Duration::from_secs(10);
+    /// Time from the head of a request to the last byte of its answer.
+    pub const EXCHANGE: Duration = Duration::from_secs(60);
+    /// Time from the end of one exchange to the head of the next request.
+    pub const IDLE: Duration = Duration::from_secs(15);
+    /// Time that exchanges in flight are given at shutdown.
+    pub const DRAIN: Duration = Duration::from_secs(10);
+    /// Bytes of the head of a request: its line and all its fields.
+    pub const HEADER_BYTES: usize = 16 * 1024;
+    /// Concurrent streams of one HTTP/2 connection.
+    pub const STREAMS: u32 = 64;
+    /// The least that [`Self::with_header_bytes`] can be set to.
+    pub const MIN_HEADER_BYTES: usize = 8 * 1024;
+
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            connections: Self::CONNECTIONS,
+            per_address: Self::PER_ADDRESS,
+            handshake: Self::HANDSHAKE,
+            header: Self::HEADER,
+            exchange: Self::EXCHANGE,
+            idle: Self::IDLE,
+            drain: Self::DRAIN,
+            header_bytes: Self::HEADER_BYTES,
+            streams: Self::STREAMS,
+        }
+    }
+
+    /// Open connections in all. One more is closed as soon as it is accepted.
+    #[must_use]
+    pub const fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Open connections of one IPv4 address or one IPv6 `/64`.
+    #[must_use]
+    pub const fn with_per_address(mut self, per_address: usize) -> Self {
+        self.per_address = per_address;
+        self
+    }
+
+    /// Time for the TLS handshake.
+    #[must_use]
+    pub const fn with_handshake(mut self, handshake: Duration) -> Self {
+        self.handshake = handshake;
+        self
+    }
+
+    /// Time for the first head of a request.
+    #[must_use]
+    pub const fn with_header(mut self, header: Duration) -> Self {
+        self.header = header;
+        self
+    }
+
+    /// Time from the head of a request to the last byte of its answer.
+    ///
+    /// An exchange that [`Exchange::keep_open`](super::Exchange::keep_open) was called for is exempt.
+    #[must_use]
+    pub const fn with_exchange(mut self, exchange: Duration) -> Self {
+        self.exchange = exchange;
+        self
+    }
+
+    /// Time from the end of one exchange to the head of the next request.
+    #[must_use]
+    pub const fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Time that exchanges in flight are given at shutdown.
+    #[must_use]
+    pub const fn with_drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Bytes of the head of a request, at least [`Self::MIN_HEADER_BYTES`].
+    #[must_use]
+    pub const fn with_header_bytes(mut self, bytes: usize) -> Self {
+        self.header_bytes =
+            if bytes < Self::MIN_HEADER_BYTES { Self::MIN_HEADER_BYTES } else { bytes };
+        self
+    }
+
+    /// Concurrent streams of one HTTP/2 connection.
+    #[must_use]
+    pub const fn with_streams(mut self, streams: u32) -> Self {
+        self.streams = streams;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,188 @@
+//! The accept loop and its end.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::Limits;
+use super::caps::Caps;
+use super::connection::{Connection, Served};
+
+/// Serves a router on a TCP socket, with TLS or without.
+///
+/// Without more said: plain, HTTP/1.1 only, [`Limits::new`].
+///
+/// ```no_run
+/// # async fn example(config: std::sync::Arc<rustls::ServerConfig>) -> std::io::Result<()> {
+/// use enroll_http::server::{Limits, Listener};
+///
+/// let tcp = tokio::net::TcpListener::bind("0.0.0.0:7480").await?;
+/// let router = axum::Router::new();
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// Listener::new(tcp, router)
+///     .with_tls(config)
+///     .with_limits(Limits::new().with_connections(1000))
+///     .serve(async { drop(stopped.await) })
+///     .await;
+/// # drop(stop); Ok(())
+/// # }
+/// ```
+#[must_use = "a listener does nothing until it is served"]
+pub struct Listener {
+    tcp: TcpListener,
+    router: Router,
+    tls: Option<Arc<ServerConfig>>,
+    http2: bool,
+    limits: Limits,
+    exempt: Exempt,
+}
+
+type Exempt = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// How a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drained {
+    /// Every exchange in flight was finished.
+    Clean,
+    /// So many connections were cut when [`Limits::with_drain`] had passed.
+    Cut(usize),
+}
+
+impl Listener {
+    /// A listener on `tcp` that serves `router`.
+    pub fn new(tcp: TcpListener, router: Router) -> Self {
+        let exempt: Exempt = Arc::new(|_| false);
+        Self { tcp, router, tls: None, http2: false, limits: Limits::new(), exempt }
+    }
+
+    /// Speaks TLS. The listener sets the configuration's ALPN by what it serves.
+    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Serves HTTP/2 beside HTTP/1.1: by ALPN over TLS, by prior knowledge without.
+    pub const fn with_http2(mut self) -> Self {
+        self.http2 = true;
+        self
+    }
+
+    /// Other limits than the defaults.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Addresses for which the cap per address does not hold, only the one in all: those of a proxy
+    /// that stands before this listener and speaks for many.
+    pub fn with_exempt(mut self, exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.exempt = Arc::new(exempt);
+        self
+    }
+
+    /// The address the listener is bound to.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `shutdown` resolves; then closes the socket, lets exchanges in flight finish for
+    /// as long as [`Limits::with_drain`] allows, and cuts the rest.
+    ///
+    /// Dropping the future ends everything at once.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
+        let (stop, stopping) = watch::channel(false);
+        let Self { tcp, router, tls, http2, limits, exempt } = self;
+        let caps = Caps::new(limits.connections, limits.per_address);
+        let tls = tls.map(|config| acceptor(&config, http2));
+        let drain = limits.drain;
+        let served = Arc::new(Served { router, tls, http2, limits, stopping });
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(ended) = connections.join_next() => note(ended),
+                (stream, from) = accept(&tcp) => {
+                    let ip = from.ip();
+                    let Some(place) = caps.admit(ip, exempt(ip)) else {
+                        tracing::debug!(%ip, "a connection over the cap was closed");
+                        continue;
+                    };
+                    let connection = Connection::new(stream, from, place, Arc::clone(&served));
+                    connections.spawn(connection.run());
+                }
+            }
+        }
+        drop(tcp);
+        stop.send_replace(true);
+        finish(connections, drain).await
+    }
+}
+
+/// Waits for `connections`, and cuts what is left after `drain`.
+async fn finish(mut connections: JoinSet<()>, drain: Duration) -> Drained {
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            note(ended);
+        }
+    };
+    if tokio::time::timeout(drain, all).await.is_ok() {
+        return Drained::Clean;
+    }
+    let left = connections.len();
+    connections.shutdown().await;
+    Drained::Cut(left)
+}
+
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("the task of a connection panicked");
+    }
+}
+
+fn acceptor(config: &ServerConfig, http2: bool) -> TlsAcceptor {
+    let mut config = config.clone();
+    config.alpn_protocols = crate::tls::alpn(http2);
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The next connection. Dropping the future loses none.
+async fn accept(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match tcp.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors or memory: the backlog stays readable, so that trying at
+                // once would spin. Any connection that ends wakes the loop earlier.
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` tells of the connection that came, not of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,93 @@
+//! The HTTP client over a TLS configuration of ours.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use rustls::ClientConfig;
+
+use super::TlsError;
+
+/// How an HTTP client behaves.
+///
+/// # Defaults
+/// | what | default | because |
+/// |---|---|---|
+/// | connect | [`Self::CONNECT`] | an address that swallows packets is told apart soon |
+/// | whole request | [`Self::REQUEST`] | a master answers in milliseconds, a mesh behind it in seconds |
+/// | idle connections | [`Self::IDLE`], one per host | less than the listener keeps them |
+/// | plaintext | refused | a token goes out in the first request |
+///
+/// Redirects are never followed and proxies of the environment never used: either would show a
+/// credential to someone the pin does not cover.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    connect: Duration,
+    request: Duration,
+    plaintext: bool,
+}
+
+impl HttpOptions {
+    /// Time to connect, the handshake included.
+    pub const CONNECT: Duration = Duration::from_secs(10);
+    /// Time for a whole request, from connecting to the last byte of the answer.
+    pub const REQUEST: Duration = Duration::from_secs(30);
+    /// Time an unused connection is kept.
+    pub const IDLE: Duration = Duration::from_secs(10);
+
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { connect: Self::CONNECT, request: Self::REQUEST, plaintext: false }
+    }
+
+    /// Time to connect, the handshake included.
+    #[must_use]
+    pub const fn with_connect_timeout(mut self, connect: Duration) -> Self {
+        self.connect = connect;
+        self
+    }
+
+    /// Time for a whole request.
+    #[must_use]
+    pub const fn with_request_timeout(mut self, request: Duration) -> Self {
+        self.request = request;
+        self
+    }
+
+    /// Lets `http://` URLs through, unencrypted: for a network that is protected otherwise, such as
+    /// a mesh that is already joined.
+    #[must_use]
+    pub const fn danger_allow_plaintext(mut self) -> Self {
+        self.plaintext = true;
+        self
+    }
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An HTTP client whose TLS is `config` and nothing else.
+///
+/// # Errors
+/// [`TlsError::Client`] if the HTTP library does not take the configuration.
+pub fn http_client(
+    config: ClientConfig,
+    options: &HttpOptions,
+) -> Result<reqwest::Client, TlsError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .https_only(!options.plaintext)
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(options.connect)
+        .timeout(options.request)
+        .pool_idle_timeout(HttpOptions::IDLE)
+        .pool_max_idle_per_host(1)
+        .tcp_nodelay(true)
+        .build()
+        .map_err(TlsError::Client)
+}

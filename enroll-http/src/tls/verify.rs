@@ -1,0 +1,210 @@
+//! Verifiers that trust one root, and under it one member.
+
+use std::sync::{Arc, OnceLock};
+
+use enroll_core::model::{Fingerprint, NodeName};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::root::{Member, Purpose, Root};
+use super::{TlsError, TlsRefusal, find_pinned, provider};
+
+/// Verifies a master of which only the fingerprint of its root is known: first contact.
+///
+/// Trusts exactly the presented root that has a pinned fingerprint and forgets the rest; requires
+/// the server's certificate to chain to it, to be valid now, to be meant for a server, and to have
+/// exactly one URI name, `spiffe://<trust domain>/master`, the trust domain being the root's common
+/// name. Without the last, any member of the fleet could pose as the master: members hold server
+/// certificates under the same root. The host name is not compared, and no public root is asked.
+///
+/// All of it happens before the first byte of HTTP, so a wrong pin never sees a token.
+#[derive(Debug)]
+pub struct PinnedVerifier {
+    pins: Vec<Fingerprint>,
+    root: OnceLock<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl PinnedVerifier {
+    /// Accepts a master under a root that has one of `pins`. Without any, it accepts none.
+    #[must_use]
+    pub fn new(pins: impl IntoIterator<Item = Fingerprint>) -> Self {
+        Self {
+            pins: pins.into_iter().collect(),
+            root: OnceLock::new(),
+            provider: Arc::new(provider()),
+        }
+    }
+
+    /// The root that was trusted, once a master was verified: what the machine keeps as its CA.
+    #[must_use]
+    pub fn root(&self) -> Option<&CertificateDer<'static>> {
+        self.root.get()
+    }
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pinned = find_pinned(intermediates, &self.pins).ok_or(TlsRefusal::PinMismatch)?;
+        let root = Root::read(pinned).ok_or(TlsRefusal::Chain)?;
+        root.verify_server(leaf, intermediates, now, &self.provider, &Member::Master)?;
+        self.root.get_or_init(|| root.der().clone());
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Verifies one member under a root that is known: the master for a worker, a node for the master.
+///
+/// The rules are those of [`PinnedVerifier`], with the root in hand. It serves both ends: the peer
+/// that is called, and the peer that calls.
+#[derive(Debug)]
+pub struct RootVerifier {
+    root: Root,
+    member: Member,
+    callers: Arc<dyn ClientCertVerifier>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl RootVerifier {
+    /// Accepts the master: the one URI name `spiffe://<trust domain>/master`.
+    ///
+    /// # Errors
+    /// [`TlsError::Root`] if `root` is no CA certificate whose common name is a trust domain.
+    pub fn master(root: &CertificateDer<'_>) -> Result<Self, TlsError> {
+        Self::new(root, Member::Master)
+    }
+
+    /// Accepts the node `name` alone: the one URI name `spiffe://<trust domain>/node/<name>`.
+    ///
+    /// # Errors
+    /// [`TlsError::Root`] if `root` is no CA certificate whose common name is a trust domain.
+    pub fn node(root: &CertificateDer<'_>, name: NodeName) -> Result<Self, TlsError> {
+        Self::new(root, Member::Node(name))
+    }
+
+    fn new(root: &CertificateDer<'_>, member: Member) -> Result<Self, TlsError> {
+        let root = Root::read(root).ok_or(TlsError::Root)?;
+        let provider = Arc::new(provider());
+        let anchors = Arc::new(root.anchors().clone());
+        let callers = WebPkiClientVerifier::builder_with_provider(anchors, Arc::clone(&provider))
+            .build()
+            .map_err(|_| TlsError::Root)?;
+        Ok(Self { root, member, callers, provider })
+    }
+
+    /// The root.
+    #[must_use]
+    pub const fn root(&self) -> &CertificateDer<'static> {
+        self.root.der()
+    }
+}
+
+impl ServerCertVerifier for RootVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.root.verify_server(leaf, intermediates, now, &self.provider, &self.member)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.callers.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.callers.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.callers.supported_verify_schemes()
+    }
+}
+
+impl ClientCertVerifier for RootVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.callers.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.callers.verify_client_cert(leaf, intermediates, now)?;
+        self.root.check_name(leaf, Purpose::Client, &self.member)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.callers.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.callers.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.callers.supported_verify_schemes()
+    }
+}
