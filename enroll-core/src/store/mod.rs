@@ -13,6 +13,7 @@
 mod error;
 mod identities;
 mod journal;
+mod memory;
 mod nodes;
 mod redemptions;
 mod settings;
@@ -21,7 +22,7 @@ mod tokens;
 pub use error::{StoreError, StoreErrorKind};
 pub use identities::{Identities, IdentityKey, Member, RenewOutcome, Renewal, UseOutcome};
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
-
+pub use memory::MemoryStore;
 pub use nodes::{Beat, DeleteOutcome, NodeFilter, Nodes};
 pub use redemptions::{Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions};
 pub use settings::{Admins, Probe, Setting, Settings};

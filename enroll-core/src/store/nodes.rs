@@ -49,7 +49,9 @@ pub enum DeleteOutcome {
 /// - **N2** `delete_node`, in one step: remembers the name as deleted at that instant; revokes the
 ///   node's identities; revokes every token bound to the name that is neither revoked nor replaced
 ///   nor spent; closes its open redemptions; removes the node; journals `event`.
-/// - **N3** `record_beats` moves `last_seen_at` forward only, and leaves out nodes that are gone.
+/// - **N3** `record_beats` moves `last_seen_at` forward only: a beat earlier than it, or earlier than
+///   the node's enrollment, changes nothing, nor does one of a node that is gone. Facts take the
+///   place of those held.
 /// - **N4** Lists are by name, ascending, and stable under concurrent inserts.
 #[async_trait]
 pub trait Nodes: Send + Sync {

@@ -94,7 +94,7 @@ pub enum RedeliverOutcome {
 /// - **R3** In the same step the name is taken as [`Approval::take`] says, or the redemption is
 ///   lost: *free* only if no node has the name and it was not deleted at or after
 ///   [`Approval::minted_at`]; *pending* only if that node is still pending; *held* only if that node
-///   still has the name.
+///   still has the name, and for the method `secret` only if that method last enrolled it.
 /// - **R4** In the same step the node becomes `monitoring`, never heard from, not losing its id,
 ///   labels or cordon; its earlier identities are revoked, earlier redemptions closed; identities,
 ///   redemption, attempt and the event [`Enrolled`](crate::model::What::Enrolled) are written.

@@ -1,0 +1,103 @@
+use async_trait::async_trait;
+
+use super::{CredentialKey, MemoryStore, State, collision};
+use crate::model::{CredentialRecord, IdentityId, IdentityRecord, NodeRecord, Sha256, Timestamp};
+use crate::store::{
+    Identities, IdentityKey, Member, RenewOutcome, Renewal, StoreError, UseOutcome,
+};
+
+#[async_trait]
+impl Identities for MemoryStore {
+    async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError> {
+        let state = self.state();
+        let key = match key {
+            IdentityKey::Serial(serial) => CredentialKey::Serial(serial),
+            IdentityKey::ApiKey(digest) => CredentialKey::ApiKey(digest),
+        };
+        let identity = state.credentials.get(&key).and_then(|id| state.identity(*id));
+        Ok(identity.map(|identity| Member {
+            identity: identity.clone(),
+            node: state.holder(identity).cloned(),
+        }))
+    }
+
+    async fn mark_used(&self, id: IdentityId, at: Timestamp) -> Result<UseOutcome, StoreError> {
+        Ok(self.state().mark_used(id, at))
+    }
+
+    async fn successor(
+        &self,
+        predecessor: IdentityId,
+        key_digest: Sha256,
+    ) -> Result<Option<IdentityRecord>, StoreError> {
+        let state = self.state();
+        let same_key = |identity: &IdentityRecord| {
+            matches!(&identity.credential,
+                CredentialRecord::X509 { key_digest: digest, .. } if *digest == key_digest)
+        };
+        Ok(state
+            .identities
+            .values()
+            .find(|identity| {
+                identity.predecessor == Some(predecessor)
+                    && identity.revoked_at.is_none()
+                    && same_key(identity)
+            })
+            .cloned())
+    }
+
+    async fn renew(&self, renewal: Renewal) -> Result<RenewOutcome, StoreError> {
+        self.state().renew(renewal)
+    }
+}
+
+impl State {
+    /// The node an identity belongs to, unless it is gone.
+    fn holder(&self, identity: &IdentityRecord) -> Option<&NodeRecord> {
+        self.nodes.get(&identity.node_name).filter(|node| node.id == identity.node_id)
+    }
+
+    fn mark_used(&mut self, id: IdentityId, at: Timestamp) -> UseOutcome {
+        let Some(identity) = self.identity_mut(id).filter(|found| found.revoked_at.is_none())
+        else {
+            return UseOutcome::Revoked;
+        };
+        if identity.first_used_at.is_some() {
+            return UseOutcome::Again;
+        }
+        identity.first_used_at = Some(at);
+        let (predecessor, redemption) = (identity.predecessor, identity.redemption_id);
+        if let Some(predecessor) = predecessor.and_then(|id| self.identity_mut(id)) {
+            predecessor.revoked_at.get_or_insert(at);
+        }
+        if let Some(redemption) = self.redemption_mut(redemption) {
+            redemption.closed_at.get_or_insert(at);
+        }
+        UseOutcome::First
+    }
+
+    fn renew(&mut self, renewal: Renewal) -> Result<RenewOutcome, StoreError> {
+        let predecessor = renewal.successor.predecessor.and_then(|id| self.identity(id));
+        let Some(predecessor) =
+            predecessor.filter(|found| found.revoked_at.is_none() && self.holder(found).is_some())
+        else {
+            return Ok(RenewOutcome::Revoked);
+        };
+        if !self.admits(std::slice::from_ref(&renewal.successor)) {
+            return Err(collision("renew an identity"));
+        }
+        let (predecessor, node) = (predecessor.id, predecessor.node_id);
+        let kind = renewal.successor.credential.kind();
+        for identity in self.identities_of_mut(node) {
+            if identity.predecessor == Some(predecessor)
+                && identity.first_used_at.is_none()
+                && identity.credential.kind() == kind
+            {
+                identity.revoked_at.get_or_insert(renewal.at);
+            }
+        }
+        self.insert_identity(renewal.successor);
+        self.journal(renewal.event);
+        Ok(RenewOutcome::Renewed)
+    }
+}
