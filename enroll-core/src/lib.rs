@@ -9,5 +9,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod decision;
+pub mod issue;
 pub mod model;
 pub mod store;

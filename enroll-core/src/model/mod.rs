@@ -5,6 +5,7 @@ mod clock;
 mod digest;
 mod entropy;
 mod event;
+mod host;
 mod id;
 mod invitation;
 mod name;
@@ -16,11 +17,13 @@ mod secret;
 mod serial;
 mod snapshot;
 mod token;
+mod trust_domain;
 
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
 pub use digest::{Fingerprint, FingerprintError, Sha256};
 pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};
+pub use host::{Host, HostError};
 pub use id::{AttemptId, IdError, IdentityId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};
 pub use name::{NameError, NodeName};
@@ -37,3 +40,4 @@ pub use secret::{
 pub use serial::{Serial, SerialError};
 pub use snapshot::{NameState, Prior, Snapshot};
 pub use token::{JoinToken, TokenDigest, TokenError, TokenId, TokenMatched, TokenPrefix};
+pub use trust_domain::{SpiffeId, SpiffeIdError, Subject, TrustDomain, TrustDomainError};

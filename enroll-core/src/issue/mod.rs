@@ -1,0 +1,4 @@
+//! What makes credentials.
+
+#[cfg(feature = "x509")]
+pub mod x509;

@@ -1,0 +1,132 @@
+//! Requests for a certificate (PKCS #10, RFC 2986), of which only the key is of interest.
+
+use crate::model::Sha256;
+
+use super::key::PublicKey;
+use super::pem;
+use super::signed::{SEQUENCE, Signed, element};
+
+/// A request for a certificate, read but not yet believed.
+///
+/// Reading costs no public-key operation; whether the sender holds the key is for
+/// [`Csr::verify`] to say. Subject, attributes and extensions are not even looked at.
+#[derive(Debug, Clone)]
+pub struct Csr {
+    der: Box<[u8]>,
+    signed: Signed,
+    key: PublicKey,
+    key_digest: Sha256,
+}
+
+/// A public key whose holder signed a request with it. Only [`Csr::verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct ProvenKey {
+    key: PublicKey,
+    digest: Sha256,
+}
+
+/// Why a text is no request that can be granted. Its words may be shown to who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadCsr {
+    /// The text is longer than [`Csr::MAX_LEN`].
+    #[error("the certificate request is larger than 16 KiB; it needs to hold no more than a key")]
+    TooLarge,
+    /// The text is not exactly one PEM block of a certificate request.
+    #[error("not exactly one PEM block `CERTIFICATE REQUEST` with nothing around it")]
+    Pem,
+    /// The content is not the DER of a request, or something follows it.
+    #[error("the certificate request is damaged: it is not the DER of PKCS #10")]
+    Der,
+    /// The key is none this fleet accepts.
+    #[error("the key must be ECDSA P-384, ECDSA P-256 or Ed25519, and not a weak one")]
+    Key,
+    /// The signature is of a kind this fleet does not accept.
+    #[error("the request must be signed with ECDSA and SHA-256, -384 or -512, or with Ed25519")]
+    Algorithm,
+    /// The signature does not verify.
+    #[error("the certificate request is not signed by the key it holds")]
+    Signature,
+}
+
+impl Csr {
+    /// The longest accepted PEM text, in bytes. A request with nothing but a key has some 500.
+    pub const MAX_LEN: usize = 16 * 1024;
+
+    /// Reads a PEM text that holds one request and nothing else.
+    ///
+    /// # Errors
+    /// [`BadCsr`], all but [`BadCsr::Signature`].
+    pub fn parse(text: &str) -> Result<Self, BadCsr> {
+        if text.len() > Self::MAX_LEN {
+            return Err(BadCsr::TooLarge);
+        }
+        let der = LABELS.iter().find_map(|label| pem::decode(label, text)).ok_or(BadCsr::Pem)?;
+        let signed = Signed::parse(&der).ok_or(BadCsr::Der)?;
+        let spki = spki(signed.body(&der)).ok_or(BadCsr::Der)?;
+        let key = PublicKey::from_spki(spki).map_err(|_| BadCsr::Key)?;
+        if !signed.is_accepted() {
+            return Err(BadCsr::Algorithm);
+        }
+        let key_digest = key.digest();
+        Ok(Self { der: der.as_slice().into(), signed, key, key_digest })
+    }
+
+    /// The request's DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The DER `SubjectPublicKeyInfo` of the key, unproven.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        self.key.as_spki()
+    }
+
+    /// The SHA-256 of [`Self::public_key`]: what a redemption is claimed by.
+    #[must_use]
+    pub const fn key_digest(&self) -> Sha256 {
+        self.key_digest
+    }
+
+    /// Proves that the sender held the private key.
+    ///
+    /// # Errors
+    /// [`BadCsr::Signature`].
+    pub fn verify(&self) -> Result<ProvenKey, BadCsr> {
+        self.signed.verify(&self.der, &self.key).map_err(|_| BadCsr::Signature)?;
+        Ok(ProvenKey { key: self.key.clone(), digest: self.key_digest })
+    }
+}
+
+impl ProvenKey {
+    /// The key.
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The SHA-256 of the key's DER `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub const fn digest(&self) -> Sha256 {
+        self.digest
+    }
+}
+
+/// The key in `SEQUENCE { version, subject, SubjectPublicKeyInfo, [0] attributes }`. The last
+/// is there even when it is empty, but not every tool writes it then.
+fn spki(info: &[u8]) -> Option<&[u8]> {
+    let (info, _) = element(SEQUENCE, info)?;
+    let rest = info.content.strip_prefix(&VERSION_1)?;
+    let (_subject, rest) = element(SEQUENCE, rest)?;
+    let (spki, rest) = element(SEQUENCE, rest)?;
+    let after = if rest.is_empty() { rest } else { element(ATTRIBUTES, rest)?.1 };
+    after.is_empty().then_some(spki.raw)
+}
+
+/// The second is what some older tools write.
+const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
+/// INTEGER 0.
+const VERSION_1: [u8; 3] = [0x02, 0x01, 0x00];
+const ATTRIBUTES: u8 = 0xa0;

@@ -1,0 +1,42 @@
+//! The built-in certificate authority: requests in, certificates out.
+//!
+//! **From a request only the public key is taken**, and only after its signature verified
+//! ([`Csr::verify`] is the one way to a [`ProvenKey`]). Everything else in a certificate is the
+//! master's decision, is written by one function and read back by another parser against the
+//! profile before it leaves.
+//!
+//! | type | what for |
+//! |---|---|
+//! | [`Csr`], [`ProvenKey`] | a request, and the key it proved to hold |
+//! | [`Authority`] | the root certificate and its key, on disk |
+//! | [`LeafRequest`], [`Leaf`] | a node's certificate |
+//! | [`MasterCertificate`] | what a master's listeners present |
+//! | [`RootCertificate`] | the root as everybody else sees it |
+//! | [`PeerLeaf`] | a certificate somebody presents |
+
+mod authority;
+mod authority_error;
+mod csr;
+mod files;
+mod key;
+mod leaf;
+mod master_cert;
+mod peer;
+mod pem;
+mod profile;
+mod root;
+mod sign;
+mod signed;
+mod signer;
+
+pub use authority::{Authority, AuthorityOptions};
+pub use authority_error::AuthorityError;
+pub use csr::{BadCsr, Csr, ProvenKey};
+pub use key::{PublicKey, UnsupportedKey};
+pub use leaf::{Leaf, LeafRequest};
+pub use master_cert::MasterCertificate;
+pub use peer::{PeerError, PeerLeaf};
+pub use profile::OffProfile;
+pub use root::{RootCertificate, RootError};
+pub use sign::IssueError;
+pub use signed::BadSignature;

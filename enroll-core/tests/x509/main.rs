@@ -1,0 +1,8 @@
+//! The certificate machinery as an embedder sees it, held against the real `openssl`.
+#![cfg(feature = "x509")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod authority;
+mod leaf;
+mod master_cert;
+mod support;
