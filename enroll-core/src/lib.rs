@@ -10,5 +10,6 @@
 
 pub mod decision;
 pub mod issue;
+pub mod master;
 pub mod model;
 pub mod store;

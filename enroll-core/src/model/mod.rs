@@ -2,6 +2,7 @@
 
 mod base62;
 mod clock;
+mod credential;
 mod digest;
 mod entropy;
 mod event;
@@ -20,6 +21,7 @@ mod token;
 mod trust_domain;
 
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
+pub use credential::{Credential, MeshCredential, X509Credential, renewal_due};
 pub use digest::{Fingerprint, FingerprintError, Sha256};
 pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};

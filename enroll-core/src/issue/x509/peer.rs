@@ -6,6 +6,7 @@ use x509_parser::extensions::GeneralName;
 use crate::model::{Serial, Sha256, SpiffeId, Timestamp};
 
 use super::key::PublicKey;
+use super::pem;
 use super::root::{RootCertificate, parse_certificate};
 use super::signed::Signed;
 
@@ -67,6 +68,14 @@ impl PeerLeaf {
             not_after: Timestamp::from_unix_secs(cert.validity().not_after.timestamp()),
             der: der.into(),
         })
+    }
+
+    /// Reads a PEM text that holds one certificate and nothing else.
+    ///
+    /// # Errors
+    /// As [`PeerLeaf::parse`].
+    pub fn from_pem(text: &str) -> Result<Self, PeerError> {
+        Self::parse(&pem::decode("CERTIFICATE", text).ok_or(PeerError::Malformed)?)
     }
 
     /// Verifies that `root` issued it, whether or not it has expired since.

@@ -1,0 +1,182 @@
+//! The line: screen, one read, the decision, issuing in memory, one conditional write, the answer.
+
+use std::time::Duration;
+
+use super::claimant::Claimant;
+use super::enroller::Enroller;
+use super::error::Error;
+use super::redemption::Step;
+use crate::decision::{Decision, Rules, Screened, decide, lost, screen};
+use crate::model::{
+    AttemptId, AttemptOutcome, AttemptRecord, Credential, EnrollRequest, Event, Method, NodeName,
+    NodeRecord, Origin, Reason, Rejection, Snapshot, Timestamp, TokenId, What,
+};
+use crate::store::Lookup;
+
+/// What a request to become a member comes to. A refusal is an answer, not an error.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The machine is a member.
+    Admitted(Box<Admission>),
+    /// It is not.
+    Refused(Rejection),
+}
+
+/// What a new member is given.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Admission {
+    /// The node.
+    pub node: NodeRecord,
+    /// Its credentials, secrets among them.
+    pub credentials: Vec<Credential>,
+    /// Whether it is an answer that was given before and lost.
+    pub redelivered: bool,
+}
+
+/// One request on its way.
+pub(super) struct Attempt<'a> {
+    pub(super) request: &'a EnrollRequest,
+    pub(super) origin: Origin,
+    pub(super) at: Timestamp,
+    pub(super) claimant: Claimant,
+}
+
+/// What is known of an attempt that was refused.
+#[derive(Default)]
+struct Trace {
+    token_id: Option<TokenId>,
+    node_name: Option<NodeName>,
+    proven: bool,
+}
+
+/// How often a redemption that lost is judged anew before the master gives up for now.
+const ROUNDS: u32 = 4;
+
+impl Enroller {
+    /// Judges one request to become a member, and carries the judgement out.
+    ///
+    /// Exactly one write spends the token and records everything; a request that is refused, or
+    /// fails, has spent nothing. The same claimant asking again is given the same identity (see
+    /// [`decision`](crate::decision)).
+    ///
+    /// # Errors
+    /// [`Error`] when the master cannot decide; nothing was spent that the same request, repeated,
+    /// would not be given.
+    pub async fn enroll(&self, request: EnrollRequest, origin: Origin) -> Result<Verdict, Error> {
+        let at = self.clock.now();
+        let claimant = Claimant::of(&request, self.key_needed());
+        let attempt = Attempt { request: &request, origin, at, claimant };
+        let mut trace = Trace { node_name: request.node_name.clone(), ..Trace::default() };
+        let outcome = self.judge(&attempt, &mut trace).await;
+        let took = self.clock.now().since(at);
+        match &outcome {
+            Ok((method, Verdict::Admitted(_))) => self.answered(Ok(*method), took),
+            Ok((_, Verdict::Refused(rejection))) => {
+                self.answered(Err(rejection.reason()), took);
+                self.note_refusal(&attempt, trace, rejection.reason())?;
+            }
+            Err(_) => self.answered(Err(Reason::Unavailable), took),
+        }
+        outcome.map(|(_, verdict)| verdict)
+    }
+
+    /// Counts a refusal that never became a request: `rate_limited`, or a body that is none.
+    pub fn count_refusal(&self, reason: Reason) {
+        self.answered(Err(reason), Duration::ZERO);
+    }
+
+    async fn judge(
+        &self,
+        attempt: &Attempt<'_>,
+        trace: &mut Trace,
+    ) -> Result<(Method, Verdict), Error> {
+        let rules = Rules {
+            cluster_secrets: &self.cluster_secrets,
+            csr_required: self.key_needed(),
+            ..Rules::new(&self.prefix, &self.auto, &self.reserved)
+        };
+        let asked = match screen(attempt.request, attempt.claimant.claim(), &rules, attempt.at) {
+            Ok(asked) => asked,
+            Err(rejection) => return Ok((Method::Token, Verdict::Refused(rejection))),
+        };
+        let seen = self.store.look_up(lookup(&asked)).await?;
+        trace.learn(&asked, &seen);
+        let mut decision = decide(&asked, &seen, &attempt.claimant, attempt.at);
+        for _round in 0..ROUNDS {
+            let now = match decision {
+                Err(rejection) => return Ok((asked.method(), Verdict::Refused(rejection))),
+                Ok(Decision::Redeliver(redelivery)) => self.redeliver(attempt, redelivery).await?,
+                Ok(Decision::Approved(approval)) => self.redeem(attempt, approval).await?,
+            };
+            match now {
+                Step::Done(verdict) => return Ok((asked.method(), verdict)),
+                Step::Lost(seen) => {
+                    decision = lost(&asked, &seen, &attempt.claimant, attempt.at);
+                }
+            }
+        }
+        Err(Error::contended("the name or the token kept changing while the request was judged"))
+    }
+}
+
+impl Enroller {
+    fn answered(&self, outcome: Result<Method, Reason>, took: Duration) {
+        for observer in &self.observers {
+            observer.answered(outcome, took);
+        }
+    }
+
+    /// Journals a refusal off the request's path, and tells who observes.
+    fn note_refusal(
+        &self,
+        attempt: &Attempt<'_>,
+        trace: Trace,
+        reason: Reason,
+    ) -> Result<(), Error> {
+        let source_ip = attempt.origin.source_ip;
+        let what = What::Refused {
+            reason: reason.code().to_owned(),
+            node_name: trace.node_name.clone(),
+            source_ip,
+        };
+        let event = Event::new(attempt.at, what);
+        self.tell(&event);
+        self.events.push(event);
+        self.refused.push(AttemptRecord {
+            id: AttemptId::generate(attempt.at, &*self.entropy)?,
+            at: attempt.at,
+            node_name: trace.node_name,
+            outcome: AttemptOutcome::Refused(reason),
+            source_ip,
+            token_id: trace.token_id,
+            proven: trace.proven,
+        });
+        Ok(())
+    }
+}
+
+impl Trace {
+    /// Takes down what the look-up showed of who asked.
+    fn learn(&mut self, asked: &Screened, seen: &Snapshot) {
+        let token = asked.token();
+        self.token_id = token.map(|token| token.id());
+        let matched = token
+            .zip(seen.token.as_ref())
+            .filter(|(presented, kept)| kept.digest.verify(presented).is_some());
+        self.proven = matched.is_some() || asked.accepted_secret().is_some();
+        if let (None, Some((_, kept))) = (&self.node_name, matched) {
+            self.node_name.clone_from(&kept.bound_to);
+        }
+    }
+}
+
+fn lookup(asked: &Screened) -> Lookup<'_> {
+    Lookup {
+        token_id: asked.token().map(|token| token.id()),
+        node_name: asked.node_name(),
+        claim: asked.claim(),
+    }
+}

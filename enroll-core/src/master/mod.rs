@@ -1,0 +1,29 @@
+//! The master's half: the facade that embedders hold, and what stands around it.
+
+mod batch;
+mod claimant;
+mod config;
+mod enroll;
+mod enroller;
+mod error;
+mod members;
+mod observer;
+mod operator;
+mod policy;
+#[cfg(feature = "x509")]
+mod recover;
+mod redemption;
+mod stamps;
+
+pub use config::MasterConfig;
+pub use enroll::{Admission, Verdict};
+pub use enroller::Enroller;
+pub use error::{Error, ErrorKind};
+pub use members::{
+    AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Unauthorized,
+};
+pub use observer::Observer;
+pub use operator::{
+    MintRequest, Minted, OperatorError, RegisterRequest, Registered, RevokeVerdict,
+};
+pub use policy::{AllowAll, Candidate, Denial, Policy};
