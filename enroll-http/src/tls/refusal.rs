@@ -113,6 +113,8 @@ const fn is_about_a_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
+            // The certificate names a root of the peer's and was not signed by it.
+            | AlertDescription::DecryptError
             | AlertDescription::CertificateRequired
     )
 }

@@ -1,5 +1,6 @@
 //! Verifiers that trust one root, and under it one member.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use enroll_core::model::{Fingerprint, NodeName};
@@ -22,7 +23,6 @@ use super::{TlsError, TlsRefusal, find_pinned, provider};
 /// certificates under the same root. The host name is not compared, and no public root is asked.
 ///
 /// All of it happens before the first byte of HTTP, so a wrong pin never sees a token.
-#[derive(Debug)]
 pub struct PinnedVerifier {
     pins: Vec<Fingerprint>,
     root: OnceLock<CertificateDer<'static>>,
@@ -44,6 +44,12 @@ impl PinnedVerifier {
     #[must_use]
     pub fn root(&self) -> Option<&CertificateDer<'static>> {
         self.root.get()
+    }
+}
+
+impl fmt::Debug for PinnedVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedVerifier").field("pins", &self.pins).finish_non_exhaustive()
     }
 }
 
@@ -92,7 +98,6 @@ impl ServerCertVerifier for PinnedVerifier {
 ///
 /// The rules are those of [`PinnedVerifier`], with the root in hand. It serves both ends: the peer
 /// that is called, and the peer that calls.
-#[derive(Debug)]
 pub struct RootVerifier {
     root: Root,
     member: Member,
@@ -131,6 +136,15 @@ impl RootVerifier {
     #[must_use]
     pub const fn root(&self) -> &CertificateDer<'static> {
         self.root.der()
+    }
+}
+
+impl fmt::Debug for RootVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootVerifier")
+            .field("root", &Fingerprint::of_der(self.root.der()))
+            .field("member", &self.member)
+            .finish_non_exhaustive()
     }
 }
 

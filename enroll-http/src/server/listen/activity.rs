@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
+use super::farewell::FAREWELL;
 
 /// What one connection is doing: nothing, or some exchanges.
 ///
@@ -131,9 +132,6 @@ impl Activity {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// How long a connection with nothing in flight may take to say goodbye.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One exchange, from the head of the request until its answer is written or given up.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +16,7 @@ use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use tower::Service as _;
 
 use super::activity::{Activity, InFlight, Overdue};
 use super::caps::Place;
+use super::farewell::Socket;
 use super::{Limits, PeerAddr, PeerCertificate};
 
 /// What all connections of a listener share.
@@ -59,6 +60,7 @@ impl Connection {
         let Self { stream, from, _place, served } = self;
         // Without it the answer waits for the peer's delayed acknowledgement; nothing else fails.
         drop(stream.set_nodelay(true));
+        let stream = Socket::new(stream);
         let Some(acceptor) = &served.tls else {
             return exchange(stream, Peer { from, certificate: None }, &served).await;
         };
@@ -77,12 +79,22 @@ impl Connection {
 /// The TLS session, or `None` when it failed, took too long, or the listener is shutting down.
 async fn handshake(
     acceptor: &TlsAcceptor,
-    stream: TcpStream,
+    socket: Socket,
     served: &Served,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Socket>> {
     let mut stopping = served.stopping.clone();
+    let session = async {
+        match acceptor.accept(socket).into_fallible().await {
+            Ok(session) => Some(session),
+            Err((_, mut socket)) => {
+                // The alert is sent; the peer, who may be sending already, is to receive it.
+                drop(socket.shutdown().await);
+                None
+            }
+        }
+    };
     tokio::select! {
-        session = acceptor.accept(stream) => session.ok(),
+        session = session => session,
         () = tokio::time::sleep(served.limits.handshake) => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     }
@@ -90,9 +102,7 @@ async fn handshake(
 
 struct Unreadable;
 
-fn client_certificate(
-    stream: &TlsStream<TcpStream>,
-) -> Result<Option<PeerCertificate>, Unreadable> {
+fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertificate>, Unreadable> {
     let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     presented.map(|leaf| PeerCertificate::parse(leaf).ok_or(Unreadable)).transpose()
 }
@@ -186,16 +196,24 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         let answer = self.router.clone().call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Answer { body, _in_flight: in_flight }))
+            Ok(answer.map(|body| Answer { body, rest: Bytes::new(), _in_flight: in_flight }))
         })
     }
 }
 
 /// The body of an answer. Its exchange is in flight until it is dropped.
+///
+/// hyper drops a body once it has taken the last of it, sent or not. Handed out in small pieces, at
+/// most one piece and hyper's own bounded buffer are unsent by then, so that a peer which does not
+/// read stays within the deadline of the exchange.
 struct Answer {
     body: Body,
+    rest: Bytes,
     _in_flight: InFlight,
 }
+
+/// The most that is handed out at once, in bytes.
+const PIECE: usize = 16 * 1024;
 
 impl HttpBody for Answer {
     type Data = Bytes;
@@ -205,15 +223,34 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let piece = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(piece);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(body.lower().saturating_add(rest));
+        hint
     }
 }
 

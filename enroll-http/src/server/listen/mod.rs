@@ -10,6 +10,7 @@
 mod activity;
 mod caps;
 mod connection;
+mod farewell;
 mod limits;
 mod peer;
 mod serve;
