@@ -1,0 +1,337 @@
+//! The line, end to end in memory: mint, enroll, ask again, beat, renew, recover, delete.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use enroll_core::issue::x509::X509Issuer;
+use enroll_core::issue::x509::{Authority, PeerLeaf};
+use enroll_core::issue::{ApiKeyIssuer, Issuer};
+use enroll_core::master::{
+    BeatVerdict, Caller, Candidate, Denial, Enroller, MintRequest, Policy, RecoverRequest,
+    RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
+};
+use enroll_core::model::{
+    Clock, Credential, EnrollRequest, JoinToken, NodeName, Origin, Presented, Reason, Sha256,
+    SystemEntropy, Timestamp, TokenStatus, TrustDomain, TrustState,
+};
+use enroll_core::store::{MemoryStore, Page};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, SigningKey};
+
+struct Settable(AtomicI64);
+
+impl Clock for Settable {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Bench {
+    clock: Arc<Settable>,
+    enroller: Enroller,
+}
+
+const START: i64 = 1_800_000_000_000;
+
+fn bench() -> Bench {
+    bench_with(|authority| vec![Arc::new(X509Issuer::new(authority))])
+}
+
+fn bench_with(issuers: impl FnOnce(Arc<Authority>) -> Vec<Arc<dyn Issuer>>) -> Bench {
+    let clock = Arc::new(Settable(AtomicI64::new(START)));
+    let authority =
+        Authority::in_memory(&TrustDomain::default(), clock.now(), &SystemEntropy::new()).unwrap();
+    let authority = Arc::new(authority);
+    let enroller = Enroller::new(Arc::new(MemoryStore::new()), Arc::clone(&authority))
+        .issuing(issuers(authority))
+        .with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    Bench { clock, enroller }
+}
+
+impl Bench {
+    fn pass(&self, span: Duration) {
+        self.clock.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    async fn mint(&self, max_uses: u32) -> JoinToken {
+        let wish = MintRequest::new().with_max_uses(max_uses);
+        self.enroller.mint(wish, "admin").await.unwrap().token
+    }
+
+    async fn ask(&self, token: &JoinToken, name: &str, key: &KeyPair) -> Verdict {
+        self.enroller.enroll(request(token, name, key), Origin::default()).await.unwrap()
+    }
+
+    async fn caller(&self, pem: &str) -> Result<(), Unauthorized> {
+        self.enroller.authenticate(&certificate(pem)).await.unwrap().map(|_| ())
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
+}
+
+fn csr(key: &KeyPair) -> String {
+    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
+}
+
+fn request(token: &JoinToken, name: &str, key: &KeyPair) -> EnrollRequest {
+    EnrollRequest::new(Presented::from_parts(Some(token.expose().into()), None).unwrap())
+        .with_node_name(NodeName::new(name).unwrap())
+        .with_csr(csr(key))
+}
+
+fn certificate(pem: &str) -> Caller {
+    let leaf = PeerLeaf::from_pem(pem).unwrap();
+    let enroll_core::model::Subject::Node(name) = leaf.id().subject() else { panic!("a master") };
+    Caller::Certificate { serial: leaf.serial(), node_name: name.clone() }
+}
+
+#[track_caller]
+fn refused(verdict: Verdict) -> Reason {
+    match verdict {
+        Verdict::Refused(rejection) => rejection.reason(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn admitted(verdict: Verdict) -> (String, bool, enroll_core::model::NodeRecord) {
+    let Verdict::Admitted(admission) = verdict else { panic!("refused: {verdict:?}") };
+    let Credential::X509(x509) = &admission.credentials[0] else { panic!("no certificate") };
+    (x509.certificate.clone(), admission.redelivered, admission.node)
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_again_until_the_identity_is_used() {
+    let bench = bench();
+    let (token, ours) = (bench.mint(1).await, key());
+    let (first, again, node) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert!(!again);
+    assert_eq!(node.state, TrustState::Monitoring);
+    bench.pass(Duration::from_secs(2 * 60 * 60));
+    let (second, again, same) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert!(again, "past the token's time, inside the window");
+    assert_eq!((first.as_str(), node.id), (second.as_str(), same.id));
+    assert_eq!(refused(bench.ask(&token, "worker-1", &key()).await), Reason::Expired);
+    bench.caller(&first).await.unwrap();
+    assert_eq!(refused(bench.ask(&token, "worker-1", &ours).await), Reason::Expired);
+}
+
+#[tokio::test]
+async fn a_token_is_spent_once_and_only_by_a_success() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    let mut bad = request(&token, "worker-1", &key());
+    bad.csr =
+        Some("-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n".into());
+    let verdict = bench.enroller.enroll(bad, Origin::default()).await.unwrap();
+    assert_eq!(refused(verdict), Reason::BadCsr);
+    let ours = key();
+    let (pem, ..) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert_eq!(refused(bench.ask(&token, "worker-1", &key()).await), Reason::AlreadyConsumed);
+    assert_eq!(refused(bench.ask(&token, "worker-2", &ours).await), Reason::AlreadyConsumed);
+    bench.caller(&pem).await.unwrap();
+    assert_eq!(refused(bench.ask(&token, "worker-1", &ours).await), Reason::AlreadyConsumed);
+    let verdict = bench.enroller.revoke(token.id(), "admin").await.unwrap();
+    assert_eq!(verdict, RevokeVerdict::AlreadyOver(TokenStatus::Consumed));
+}
+
+#[tokio::test]
+async fn a_counted_token_gives_the_same_answer_again_and_then_a_new_use() {
+    let bench = bench();
+    let (token, ours) = (bench.mint(2).await, key());
+    let (first, again, _) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert!(!again);
+    let (second, again, _) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert!(again);
+    assert_eq!(first, second);
+    let (_, again, _) = admitted(bench.ask(&token, "worker-2", &ours).await);
+    assert!(!again, "another name is a new use");
+    assert_eq!(refused(bench.ask(&token, "worker-3", &ours).await), Reason::Exhausted);
+}
+
+#[tokio::test]
+async fn a_regenerated_token_replaces_the_machine() {
+    let bench = bench();
+    let name = NodeName::new("worker-1").unwrap();
+    let registered = bench.enroller.register(RegisterRequest::new(name.clone()), "admin").await;
+    let first = registered.unwrap().minted.token;
+    let (pem, _, node) = admitted(bench.ask(&first, "worker-1", &key()).await);
+    assert!(bench.enroller.register(RegisterRequest::new(name.clone()), "admin").await.is_err());
+    let second = bench.enroller.regenerate(name.clone(), "admin").await.unwrap().minted.token;
+    let third = bench.enroller.regenerate(name, "admin").await.unwrap().minted.token;
+    assert_eq!(refused(bench.ask(&second, "worker-1", &key()).await), Reason::InvalidToken);
+    bench.caller(&pem).await.unwrap();
+    let (_, _, same) = admitted(bench.ask(&third, "worker-1", &key()).await);
+    assert_eq!(same.id, node.id);
+    assert_eq!(bench.caller(&pem).await, Err(Unauthorized::Revoked));
+}
+
+#[tokio::test]
+async fn a_deleted_node_is_nobody_and_its_name_is_free_for_a_later_token() {
+    let bench = bench();
+    let (early, late_key) = (bench.mint(0).await, key());
+    let (pem, _, node) = admitted(bench.ask(&early, "worker-1", &key()).await);
+    bench.caller(&pem).await.unwrap();
+    bench.enroller.delete_node(&node.name, false, "admin").await.unwrap();
+    assert_eq!(bench.caller(&pem).await, Err(Unauthorized::Revoked));
+    assert_eq!(refused(bench.ask(&early, "worker-1", &late_key).await), Reason::NameTaken);
+    let late = bench.mint(0).await;
+    let (_, _, other) = admitted(bench.ask(&late, "worker-1", &late_key).await);
+    assert_ne!(other.id, node.id);
+}
+
+#[tokio::test]
+async fn heartbeats_make_a_node_ready_and_a_wrong_name_is_refused() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    let (pem, ..) = admitted(bench.ask(&token, "worker-1", &key()).await);
+    let caller = bench.enroller.authenticate(&certificate(&pem)).await.unwrap().unwrap();
+    let name = NodeName::new("worker-1").unwrap();
+    let beat = bench.enroller.heartbeat(&caller, &name, None).await.unwrap();
+    assert!(matches!(beat, BeatVerdict::Recorded(reply) if !reply.renew));
+    let other = NodeName::new("worker-2").unwrap();
+    let beat = bench.enroller.heartbeat(&caller, &other, None).await.unwrap();
+    assert!(matches!(beat, BeatVerdict::NameMismatch));
+    let node = bench.enroller.node(&name).await.unwrap();
+    assert_eq!(node.last_seen_at, Some(bench.clock.now()));
+}
+
+#[tokio::test]
+async fn renewal_overlaps_until_the_successor_is_used() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    let (old, ..) = admitted(bench.ask(&token, "worker-1", &key()).await);
+    let caller = bench.enroller.authenticate(&certificate(&old)).await.unwrap().unwrap();
+    let (unused, used) = (csr(&key()), csr(&key()));
+    let renew = |csr: String| {
+        let (enroller, caller) = (&bench.enroller, &caller);
+        async move {
+            let verdict = enroller.renew(caller, Some(&csr)).await.unwrap();
+            let RenewVerdict::Renewed(made) = verdict else { panic!("{verdict:?}") };
+            let Some(Credential::X509(x509)) = made.into_iter().next() else { panic!() };
+            x509.certificate
+        }
+    };
+    let first = renew(unused.clone()).await;
+    assert_eq!(first, renew(unused).await, "the same request gets the same leaf");
+    let second = renew(used).await;
+    assert_eq!(bench.caller(&first).await, Err(Unauthorized::Revoked), "an unused successor");
+    bench.caller(&old).await.unwrap();
+    bench.caller(&second).await.unwrap();
+    assert_eq!(bench.caller(&old).await, Err(Unauthorized::Revoked));
+}
+
+#[tokio::test]
+async fn an_expired_identity_recovers_with_its_key_for_thirty_days() {
+    let bench = bench();
+    let (token, ours) = (bench.mint(1).await, key());
+    let (pem, ..) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    bench.pass(Duration::from_secs(45 * 24 * 60 * 60));
+    assert_eq!(bench.caller(&pem).await, Err(Unauthorized::Expired));
+    let fresh = csr(&key());
+    let request = |signer: &KeyPair| {
+        let leaf = PeerLeaf::from_pem(&pem).unwrap();
+        let csr_der = enroll_core::issue::x509::Csr::parse(&fresh).unwrap().der().to_vec();
+        let message =
+            [RecoverRequest::CONTEXT, Sha256::of(leaf.der()).as_bytes(), &csr_der].concat();
+        let signature = signer.sign(&message).unwrap();
+        RecoverRequest { certificate: pem.clone(), csr: fresh.clone(), signature }
+    };
+    let forged = bench.enroller.recover(&request(&key())).await.unwrap();
+    assert!(matches!(forged, RenewVerdict::Unauthorized(_)), "{forged:?}");
+    let renewed = bench.enroller.recover(&request(&ours)).await.unwrap();
+    let RenewVerdict::Renewed(made) = renewed else { panic!("{renewed:?}") };
+    let Some(Credential::X509(x509)) = made.first() else { panic!() };
+    bench.caller(&x509.certificate).await.unwrap();
+    let late = bench.enroller.recover(&request(&ours)).await.unwrap();
+    assert!(matches!(late, RenewVerdict::Unauthorized(Unauthorized::Revoked)), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_redelivered_api_key_is_a_new_one_and_the_earlier_is_dead() {
+    let bench = bench_with(|authority| {
+        vec![Arc::new(X509Issuer::new(authority)), Arc::new(ApiKeyIssuer::default())]
+    });
+    let (token, ours) = (bench.mint(1).await, key());
+    let keys = async || {
+        let verdict = bench.ask(&token, "worker-1", &ours).await;
+        let Verdict::Admitted(admission) = verdict else { panic!("{verdict:?}") };
+        admission.credentials.into_iter().find_map(|credential| match credential {
+            Credential::ApiKey(key) => Some(Caller::ApiKey(key)),
+            _ => None,
+        })
+    };
+    let (first, second) = (keys().await.unwrap(), keys().await.unwrap());
+    let first = bench.enroller.authenticate(&first).await.unwrap();
+    assert_eq!(first.map(|_| ()), Err(Unauthorized::Revoked));
+    let caller = bench.enroller.authenticate(&second).await.unwrap().unwrap();
+    let RenewVerdict::Renewed(made) = bench.enroller.renew(&caller, None).await.unwrap() else {
+        panic!("not renewed")
+    };
+    assert!(matches!(made.as_slice(), [Credential::ApiKey(_)]));
+}
+
+struct NoSeats;
+
+#[async_trait::async_trait]
+impl Policy for NoSeats {
+    async fn admit(&self, candidate: &Candidate<'_>) -> Result<(), Denial> {
+        assert_eq!(candidate.node_name.as_str(), "worker-1");
+        Err(Denial::new("All 5 seats are taken.").retry_after(Duration::from_secs(7)))
+    }
+}
+
+#[tokio::test]
+async fn a_policy_refuses_in_its_own_words_and_nothing_is_spent() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    let enroller = bench.enroller.with_policy(Arc::new(NoSeats));
+    let verdict = enroller.enroll(request(&token, "worker-1", &key()), Origin::default()).await;
+    let Verdict::Refused(rejection) = verdict.unwrap() else { panic!("admitted") };
+    assert_eq!(rejection.reason(), Reason::Denied);
+    assert_eq!(rejection.detail(), "All 5 seats are taken.");
+    assert_eq!(rejection.retry_after(), Some(Duration::from_secs(7)));
+    let tokens = enroller.tokens(Page::first(10), false).await.unwrap();
+    assert_eq!(tokens[0].uses, 0);
+}
+
+#[tokio::test]
+async fn refused_attempts_are_journalled_within_a_second() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    admitted(bench.ask(&token, "worker-1", &key()).await);
+    refused(bench.ask(&token, "worker-1", &key()).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let name = NodeName::new("worker-1").unwrap();
+    let attempts = bench.enroller.attempts(&name, Page::first(10)).await.unwrap();
+    assert_eq!(attempts.len(), 2);
+    assert!(attempts.iter().all(|attempt| attempt.proven));
+}
+
+#[tokio::test]
+async fn a_lifetime_is_clamped_and_a_bound_token_is_single_use() {
+    let bench = bench();
+    let wish = MintRequest::new().with_ttl(Duration::from_secs(1)).with_max_uses(7);
+    let minted = bench.enroller.mint(wish, "admin").await.unwrap();
+    assert_eq!((minted.ttl, minted.record.max_uses), (MintRequest::MIN_TTL, 7));
+    let wish = MintRequest::new()
+        .with_ttl(Duration::from_secs(1_000_000))
+        .with_max_uses(7)
+        .with_node_name(NodeName::new("worker-1").unwrap());
+    let minted = bench.enroller.mint(wish, "admin").await.unwrap();
+    assert_eq!((minted.ttl, minted.record.max_uses), (MintRequest::MAX_TTL, 1));
+    assert_eq!(minted.node.unwrap().state, TrustState::Pending);
+    let unbound = bench.mint(0).await;
+    let taken = bench.ask(&unbound, "worker-1", &key()).await;
+    assert_eq!(refused(taken), Reason::NameTaken);
+    let misnamed = bench.ask(&minted.token, "worker-2", &key()).await;
+    assert_eq!(refused(misnamed), Reason::NameMismatch);
+    let nameless = EnrollRequest::new(
+        Presented::from_parts(Some(minted.token.expose().into()), None).unwrap(),
+    )
+    .with_csr(csr(&key()));
+    let verdict = bench.enroller.enroll(nameless, Origin::default()).await.unwrap();
+    assert_eq!(admitted(verdict).2.name.as_str(), "worker-1");
+}
