@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::middleware::map_request;
 use axum::routing::{get, post};
 use common::{Ca, DOMAIN, Leaf, MASTER, NODE, Running, dial, session, soon, within};
+use enroll_core::issue::x509::PeerLeaf;
 use enroll_http::server::{
     BodyDeadline, BodyError, Drained, Exchange, Limits, PeerAddr, PeerCertificate, long_lived,
     read_body,
@@ -391,27 +392,26 @@ async fn no_session_is_resumed_though_the_client_would() {
 }
 
 async fn who(certificate: Option<Extension<PeerCertificate>>) -> String {
-    let Some(Extension(certificate)) = certificate else { return "nobody".into() };
-    let serial = data_encoding::HEXLOWER.encode(certificate.serial());
-    assert_eq!(certificate.uris().len(), 1);
-    format!("{} {} {}", certificate.uris()[0], serial, certificate.der().len())
+    certificate.map_or_else(|| "nobody".into(), |Extension(known)| describe(known.leaf()))
+}
+
+fn describe(leaf: &PeerLeaf) -> String {
+    format!("{} {}", leaf.id(), leaf.serial())
 }
 
 #[tokio::test]
 async fn a_client_certificate_is_seen_by_handlers_and_its_absence_too() {
     let ca = Ca::new(DOMAIN);
     let tls = ServerTls::new(ca.master().slot())
-        .with_client_auth(ClientAuth::Optional { roots: vec![ca.der.clone()] })
+        .with_client_auth(ClientAuth::Optional { roots: vec![ca.root()] })
         .config()
         .unwrap();
     let router = Router::new().route("/", get(who));
     let running = Running::start(router, |l| l.with_tls(tls).with_http2()).await;
 
     let node = ca.sign(Leaf::new(&[NODE]));
-    let parsed = PeerCertificate::parse(&node.chain[0]).unwrap();
-    let serial = data_encoding::HEXLOWER.encode(parsed.serial());
-    let expected = format!("{NODE} {serial} {}", node.chain[0].len());
-    assert!(format!("{parsed:?}").contains(&serial));
+    let expected = describe(&PeerLeaf::parse(&node.chain[0]).unwrap());
+    assert!(expected.starts_with(NODE));
 
     let slot = node.slot();
     for known in [client(&ca), client(&ca).with_http2()] {
@@ -425,13 +425,18 @@ async fn a_client_certificate_is_seen_by_handlers_and_its_absence_too() {
     assert_eq!(answer.text().await.unwrap(), "nobody");
 }
 
-#[test]
-fn what_is_no_certificate_is_not_parsed() {
-    let leaf = Ca::new(DOMAIN).sign(Leaf::new(&[MASTER])).chain.remove(0);
-    assert!(PeerCertificate::parse(&leaf).is_some());
-    assert!(PeerCertificate::parse(&leaf[..leaf.len() - 1]).is_none());
-    assert!(PeerCertificate::parse(&[&leaf[..], b"x"].concat()).is_none());
-    assert!(PeerCertificate::parse(b"").is_none());
+#[tokio::test]
+async fn a_certificate_of_the_root_that_names_no_member_is_not_served() {
+    let ca = Ca::new(DOMAIN);
+    let tls = ServerTls::new(ca.master().slot())
+        .with_client_auth(ClientAuth::Optional { roots: vec![ca.root()] })
+        .config()
+        .unwrap();
+    let running = Running::start(hello(), |l| l.with_tls(tls)).await;
+    for uris in [&[] as &[&str], &[NODE, MASTER], &["https://fleet.test/"]] {
+        let nobody = http(client(&ca).with_identity(ca.sign(Leaf::new(uris)).slot()));
+        assert!(soon(nobody.get(running.url("https", "/")).send()).await.is_err());
+    }
 }
 
 /// A handler that tells when it has begun, and answers when it is told to.

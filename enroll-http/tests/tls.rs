@@ -11,7 +11,8 @@ use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::{any, get};
 use common::{Ca, DOMAIN, Leaf, MASTER, NODE, Running, Signed, dial, now, session, soon};
-use enroll_core::model::{Clock, NodeName, Timestamp};
+use enroll_core::issue::x509::{Authority, RootCertificate};
+use enroll_core::model::{Clock, NodeName, SystemClock, SystemEntropy, Timestamp, TrustDomain};
 use enroll_http::tls::rustls::ServerConfig;
 use enroll_http::tls::rustls::client::danger::ServerCertVerifier;
 use enroll_http::tls::rustls::crypto::CryptoProvider;
@@ -20,7 +21,7 @@ use enroll_http::tls::rustls::server::{ClientHello, ResolvesServerCert};
 use enroll_http::tls::rustls::sign::CertifiedKey;
 use enroll_http::tls::{
     CertSlot, ClientAuth, ClientTls, HttpOptions, PinnedVerifier, RootVerifier, ServerTls,
-    TlsError, TlsRefusal, http_client, provider, tls_refusal,
+    TlsError, TlsIdentity, TlsRefusal, http_client, provider, tls_refusal,
 };
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth as ForClients, ServerAuth as ForServers};
 use time::Duration as Span;
@@ -62,7 +63,7 @@ fn pinned(ca: &Ca) -> Arc<PinnedVerifier> {
 }
 
 async fn is_refused(ca: &Ca, signed: Signed, why: TlsRefusal) {
-    let root: Arc<dyn ServerCertVerifier> = Arc::new(RootVerifier::master(&ca.der).unwrap());
+    let root: Arc<dyn ServerCertVerifier> = Arc::new(RootVerifier::master(&ca.root()).unwrap());
     let config = presenting(signed);
     let (refusal, seen) = send_token(pinned(ca), Arc::clone(&config)).await;
     assert_eq!((refusal, seen), (Some(why), None), "by the pin");
@@ -74,12 +75,12 @@ async fn is_refused(ca: &Ca, signed: Signed, why: TlsRefusal) {
 async fn the_master_under_the_pinned_root_gets_the_request_and_its_root_is_remembered() {
     let ca = Ca::new(DOMAIN);
     let verifier = pinned(&ca);
-    assert_eq!(verifier.root(), None);
+    assert!(verifier.root().is_none());
     let (refusal, seen) =
         send_token(Arc::<PinnedVerifier>::clone(&verifier), presenting(ca.master())).await;
     assert_eq!(refusal, None);
     assert!(seen.is_some_and(|bytes| bytes > 0), "{seen:?}");
-    assert_eq!(verifier.root(), Some(&ca.der));
+    assert_eq!(verifier.root().map(RootCertificate::der), Some(&*ca.der));
 }
 
 #[tokio::test]
@@ -90,7 +91,7 @@ async fn one_of_several_pins_is_enough() {
         send_token(Arc::<PinnedVerifier>::clone(&verifier), presenting(new.master())).await;
     assert_eq!(refusal, None);
     assert!(seen.is_some());
-    assert_eq!(verifier.root(), Some(&new.der));
+    assert_eq!(verifier.root().map(RootCertificate::der), Some(&*new.der));
 }
 
 #[tokio::test]
@@ -100,7 +101,7 @@ async fn under_a_wrong_pin_the_server_decrypts_nothing() {
     let (refusal, seen) =
         send_token(Arc::<PinnedVerifier>::clone(&verifier), presenting(other.master())).await;
     assert_eq!((refusal, seen), (Some(TlsRefusal::PinMismatch), None));
-    assert_eq!(verifier.root(), None);
+    assert!(verifier.root().is_none());
 }
 
 #[tokio::test]
@@ -177,8 +178,6 @@ async fn a_pin_of_something_else_than_a_root_trusts_nobody() {
     let odd = Ca::new("Not a trust domain");
     let (refusal, seen) = send_token(pinned(&odd), presenting(odd.master())).await;
     assert_eq!((refusal, seen), (Some(TlsRefusal::Chain), None));
-    assert!(matches!(RootVerifier::master(&odd.der), Err(TlsError::Root)));
-    assert!(matches!(RootVerifier::master(&leaf), Err(TlsError::Root)));
 }
 
 /// Presents a chain with a key that is not the leaf's, as one who only recorded the chain would.
@@ -210,7 +209,7 @@ async fn a_master_that_calls_a_node_reaches_that_node_alone() {
     let ca = Ca::new(DOMAIN);
     let call = async |leaf: Leaf| {
         let name = NodeName::new("worker-1").unwrap();
-        let verifier = RootVerifier::node(&ca.der, name).unwrap();
+        let verifier = RootVerifier::node(&ca.root(), name).unwrap();
         send_token(Arc::new(verifier), presenting(ca.sign(leaf))).await
     };
     let (refusal, seen) = call(Leaf::new(&[NODE])).await;
@@ -264,7 +263,7 @@ async fn call(ca: &Ca, auth: ClientAuth, identity: Option<Signed>) -> Result<(),
 #[tokio::test]
 async fn a_worker_that_is_called_lets_in_its_master_alone() {
     let ca = Ca::new(DOMAIN);
-    let only = || ClientAuth::Only(Arc::new(RootVerifier::master(&ca.der).unwrap()));
+    let only = || ClientAuth::Only(Arc::new(RootVerifier::master(&ca.root()).unwrap()));
     assert_eq!(call(&ca, only(), Some(ca.master())).await, Ok(()));
     let refused = Err(TlsRefusal::RefusedByPeer);
     assert_eq!(call(&ca, only(), None).await, refused);
@@ -277,7 +276,7 @@ async fn a_worker_that_is_called_lets_in_its_master_alone() {
 #[tokio::test]
 async fn a_client_certificate_that_is_no_good_is_worse_than_none() {
     let ca = Ca::new(DOMAIN);
-    let optional = || ClientAuth::Optional { roots: vec![ca.der.clone()] };
+    let optional = || ClientAuth::Optional { roots: vec![ca.root()] };
     assert_eq!(call(&ca, optional(), None).await, Ok(()));
     assert_eq!(call(&ca, optional(), Some(ca.sign(Leaf::new(&[NODE])))).await, Ok(()));
     let refused = Err(TlsRefusal::RefusedByPeer);
@@ -299,18 +298,37 @@ async fn a_replaced_certificate_is_presented_from_the_next_handshake_on() {
         let stream = dial(running.addr, config).await.unwrap();
         session(&stream).peer_certificates().unwrap()[0].clone()
     };
-    let old = slot.chain()[0].clone();
+    let old = slot.current().chain()[0].clone();
     assert_eq!(leaf().await, old);
 
-    let renewed = ca.master();
-    let new = renewed.chain[0].clone();
-    slot.replace(renewed.chain, renewed.key).unwrap();
-    assert_eq!(leaf().await, new);
+    let renewed = ca.master().identity();
+    slot.replace(renewed.clone());
+    assert_eq!(leaf().await, renewed.chain()[0]);
+}
 
-    let (chain, key) = (ca.master().chain, ca.master().key);
-    assert!(matches!(slot.replace(chain, key), Err(TlsError::Identity)), "they do not fit");
-    assert!(matches!(slot.replace(vec![], ca.master().key), Err(TlsError::Identity)));
-    assert_eq!(leaf().await, new, "what does not fit does not replace what does");
+#[test]
+fn a_chain_and_a_key_that_do_not_fit_are_no_identity() {
+    let ca = Ca::new(DOMAIN);
+    let of = |chain, key| TlsIdentity::new(chain, key).map(drop);
+    assert!(of(ca.master().chain, ca.master().key).is_err());
+    assert!(of(vec![], ca.master().key).is_err());
+    assert!(of(vec![CertificateDer::from(vec![0x30])], ca.master().key).is_err());
+    let signed = ca.master();
+    assert!(of(signed.chain, signed.key).is_ok());
+}
+
+#[tokio::test]
+async fn what_the_authority_issues_for_a_master_is_accepted_as_one() {
+    let (clock, entropy) = (SystemClock::new(), SystemEntropy::new());
+    let authority = Authority::in_memory(&TrustDomain::default(), clock.now(), &entropy).unwrap();
+    let issued = authority.issue_master(&[], clock.now(), &entropy).unwrap();
+    let identity = TlsIdentity::of_master(&issued).unwrap();
+    let tls = ServerTls::new(Arc::new(CertSlot::new(identity))).config().unwrap();
+    let verifier = Arc::new(PinnedVerifier::new([authority.fingerprint()]));
+    let (refusal, seen) = send_token(Arc::<PinnedVerifier>::clone(&verifier), tls).await;
+    assert_eq!(refusal, None);
+    assert!(seen.is_some_and(|bytes| bytes > 0));
+    assert_eq!(verifier.root().map(RootCertificate::pem), Some(authority.root_pem()));
 }
 
 #[test]
@@ -324,16 +342,16 @@ fn an_identity_reads_its_pem_and_shows_none_of_it() {
     let certificate = |der: &CertificateDer<'_>| pem("CERTIFICATE", der);
     let chain: String = signed.chain.iter().map(certificate).collect();
     let key = pem("PRIVATE KEY", signed.key.secret_der());
-    let slot = CertSlot::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-    assert_eq!(slot.chain(), signed.chain);
-    slot.replace_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+    assert_eq!(identity.chain(), signed.chain);
 
     let broken = key.replace("-----END", "----END");
-    let error = CertSlot::from_pem(chain.as_bytes(), broken.as_bytes()).unwrap_err();
+    let error = TlsIdentity::from_pem(chain.as_bytes(), broken.as_bytes()).unwrap_err();
     assert!(matches!(error, TlsError::Identity));
     assert!(std::error::Error::source(&error).is_none());
-    let slot = Arc::new(slot);
+    let slot = Arc::new(CertSlot::new(identity.clone()));
     for shown in [
+        format!("{identity:?}"),
         format!("{slot:?}"),
         format!("{:?}", ServerTls::new(Arc::clone(&slot))),
         format!("{:?}", ClientTls::new(pinned(&ca)).with_identity(Arc::clone(&slot))),

@@ -4,15 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use enroll_core::issue::x509::RootCertificate;
 use enroll_core::model::{Clock, SystemClock};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::UnixTime;
 
+use super::root::anchors;
 use super::{CertSlot, RootVerifier, TlsError, alpn, provider};
 
 /// Whether a server asks its clients for a certificate.
@@ -26,7 +28,7 @@ pub enum ClientAuth {
     /// these roots and be valid, or the handshake fails.
     Optional {
         /// The roots of members.
-        roots: Vec<CertificateDer<'static>>,
+        roots: Vec<RootCertificate>,
     },
     /// It lets in one member alone, as a worker does with its master.
     Only(Arc<RootVerifier>),
@@ -104,11 +106,8 @@ fn verifier(client_auth: ClientAuth) -> Result<Option<Arc<dyn ClientCertVerifier
         ClientAuth::Only(verifier) => return Ok(Some(verifier)),
         ClientAuth::Optional { roots } => roots,
     };
-    let mut anchors = RootCertStore::empty();
-    for root in roots {
-        anchors.add(root).map_err(|_| TlsError::Root)?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::new(provider()))
+    let anchors = Arc::new(anchors(&roots)?);
+    WebPkiClientVerifier::builder_with_provider(anchors, Arc::new(provider()))
         .allow_unauthenticated()
         .build()
         .map(Some)
@@ -168,7 +167,7 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_details(Arc::new(provider()), time)
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Provider)?
-            // The verifiers of this crate are stricter than the web's, and none is laxer.
+            // The verifiers of this crate are stricter than the web's in all but the host name.
             .dangerous()
             .with_custom_certificate_verifier(self.verifier);
         let mut config = match self.identity {

@@ -19,9 +19,9 @@ mod verify;
 pub use config::{ClientAuth, ClientTls, ServerTls};
 pub use http::{HttpOptions, http_client};
 pub use refusal::{TlsRefusal, tls_refusal};
-pub use root::find_pinned;
+pub use root::pinned_root;
 pub use rustls;
-pub use slot::CertSlot;
+pub use slot::{CertSlot, TlsIdentity};
 pub use verify::{PinnedVerifier, RootVerifier};
 
 use ::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -33,8 +33,8 @@ pub enum TlsError {
     /// The chain and the key cannot be presented: unreadable, of no usable kind, or they do not fit.
     #[error("the certificate chain and its private key cannot be used together")]
     Identity,
-    /// The root is no CA certificate, or its common name is no trust domain.
-    #[error("the root is not a CA certificate whose common name is a trust domain")]
+    /// A root cannot be a trust anchor, or there is none.
+    #[error("a root certificate cannot be a trust anchor, or there is none")]
     Root,
     /// The cryptography provider lacks what TLS 1.2 or 1.3 needs.
     #[error("the cryptography provider supports no version of TLS that is accepted")]

@@ -1,25 +1,24 @@
-//! A certificate that can be replaced while connections are being made.
+//! What is presented in a handshake, and how it is replaced.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use enroll_core::issue::x509::MasterCertificate;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{TlsError, provider};
 
-/// A certificate chain and its key, replaced in place at renewal: connections made from then on use
-/// the new one, those that stand are not touched.
-///
-/// It serves both ends: what a server presents, and what a client presents when it is asked.
-pub struct CertSlot(RwLock<Arc<CertifiedKey>>);
+/// A certificate chain and the private key that belongs to its leaf.
+#[derive(Clone)]
+pub struct TlsIdentity(Arc<CertifiedKey>);
 
-impl CertSlot {
-    /// A chain, leaf first, and the key of the leaf. A master sends its root as the last of the
+impl TlsIdentity {
+    /// A chain, leaf first, and the key of the leaf. A master has its root as the last of the
     /// chain, so that a worker that knows only the fingerprint can find it there.
     ///
     /// # Errors
@@ -29,7 +28,9 @@ impl CertSlot {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, TlsError> {
-        certified(chain, key).map(|key| Self(RwLock::new(key)))
+        CertifiedKey::from_der(chain, key, &provider())
+            .map(|key| Self(Arc::new(key)))
+            .map_err(|_| TlsError::Identity)
     }
 
     /// The same from PEM.
@@ -37,79 +38,81 @@ impl CertSlot {
     /// # Errors
     /// [`TlsError::Identity`] as [`Self::new`], or if either is no PEM.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let (chain, key) = read_pem(chain, key)?;
+        let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::from_pem_slice(key);
+        // A parse error may quote what it could not read, and one of the two is a private key.
+        let (chain, key) = chain.ok().zip(key.ok()).ok_or(TlsError::Identity)?;
         Self::new(chain, key)
     }
 
-    /// Presents another chain from now on. On an error the old one stays.
+    /// What the authority issued for a master.
     ///
     /// # Errors
     /// [`TlsError::Identity`] as [`Self::new`].
-    pub fn replace(
-        &self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<(), TlsError> {
-        let key = certified(chain, key)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
-        Ok(())
+    pub fn of_master(master: &MasterCertificate) -> Result<Self, TlsError> {
+        let chain = master.chain().iter().map(|der| CertificateDer::from(der.clone())).collect();
+        let key = PrivatePkcs8KeyDer::from(master.expose_key()).clone_key();
+        Self::new(chain, key.into())
     }
 
-    /// [`Self::replace`] from PEM.
-    ///
-    /// # Errors
-    /// [`TlsError::Identity`] as [`Self::from_pem`].
-    pub fn replace_pem(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let (chain, key) = read_pem(chain, key)?;
-        self.replace(chain, key)
-    }
-
-    /// The chain that is presented now, leaf first.
+    /// The chain, leaf first.
     #[must_use]
-    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.current().cert.clone()
-    }
-
-    fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.cert
     }
 }
 
-impl fmt::Debug for CertSlot {
+impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CertSlot").finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").field("key", &"[redacted]").finish_non_exhaustive()
+    }
+}
+
+/// Where a handshake finds what to present, replaced in place at renewal: connections made from
+/// then on present the new identity, those that stand are not touched.
+///
+/// It serves both ends: what a server presents, and what a client presents when it is asked.
+#[derive(Debug)]
+pub struct CertSlot(RwLock<TlsIdentity>);
+
+impl CertSlot {
+    /// A slot that holds `identity`.
+    #[must_use]
+    pub fn new(identity: TlsIdentity) -> Self {
+        Self(RwLock::new(identity))
+    }
+
+    /// Presents `identity` from now on.
+    pub fn replace(&self, identity: TlsIdentity) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// What is presented now.
+    #[must_use]
+    pub fn current(&self) -> TlsIdentity {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl From<TlsIdentity> for CertSlot {
+    fn from(identity: TlsIdentity) -> Self {
+        Self::new(identity)
     }
 }
 
 impl ResolvesServerCert for CertSlot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+        Some(self.current().0)
     }
 }
 
 impl ResolvesClientCert for CertSlot {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let current = self.current();
+        let TlsIdentity(current) = self.current();
         current.key.choose_scheme(schemes).is_some().then_some(current)
     }
 
     fn has_certs(&self) -> bool {
         true
     }
-}
-
-fn certified(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<CertifiedKey>, TlsError> {
-    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map_err(|_| TlsError::Identity)
-}
-
-type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn read_pem(chain: &[u8], key: &[u8]) -> Result<ChainAndKey, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>();
-    let key = PrivateKeyDer::from_pem_slice(key);
-    // A parse error may quote what it could not read, and one of the two is a private key.
-    chain.ok().zip(key.ok()).ok_or(TlsError::Identity)
 }

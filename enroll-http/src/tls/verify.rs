@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use enroll_core::model::{Fingerprint, NodeName};
+use enroll_core::issue::x509::RootCertificate;
+use enroll_core::model::{Fingerprint, NodeName, SpiffeId, Subject};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::root::{Member, Purpose, Root};
-use super::{TlsError, TlsRefusal, find_pinned, provider};
+use super::root::{Purpose, anchors, check_member, pinned_root, verify_chain};
+use super::{TlsError, TlsRefusal, provider};
 
 /// Verifies a master of which only the fingerprint of its root is known: first contact.
 ///
@@ -25,7 +26,7 @@ use super::{TlsError, TlsRefusal, find_pinned, provider};
 /// All of it happens before the first byte of HTTP, so a wrong pin never sees a token.
 pub struct PinnedVerifier {
     pins: Vec<Fingerprint>,
-    root: OnceLock<CertificateDer<'static>>,
+    root: OnceLock<RootCertificate>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -42,7 +43,7 @@ impl PinnedVerifier {
 
     /// The root that was trusted, once a master was verified: what the machine keeps as its CA.
     #[must_use]
-    pub fn root(&self) -> Option<&CertificateDer<'static>> {
+    pub fn root(&self) -> Option<&RootCertificate> {
         self.root.get()
     }
 }
@@ -62,10 +63,12 @@ impl ServerCertVerifier for PinnedVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let pinned = find_pinned(intermediates, &self.pins).ok_or(TlsRefusal::PinMismatch)?;
-        let root = Root::read(pinned).ok_or(TlsRefusal::Chain)?;
-        root.verify_server(leaf, intermediates, now, &self.provider, &Member::Master)?;
-        self.root.get_or_init(|| root.der().clone());
+        let root = pinned_root(intermediates.iter().map(AsRef::as_ref), &self.pins)?;
+        let anchors = anchors([&root]).map_err(|_| TlsRefusal::Chain)?;
+        verify_chain(leaf, intermediates, &anchors, now, &self.provider)?;
+        let master = SpiffeId::new(root.trust_domain().clone(), Subject::Master);
+        check_member(leaf, Purpose::Server, &master)?;
+        self.root.get_or_init(|| root);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -99,50 +102,52 @@ impl ServerCertVerifier for PinnedVerifier {
 /// The rules are those of [`PinnedVerifier`], with the root in hand. It serves both ends: the peer
 /// that is called, and the peer that calls.
 pub struct RootVerifier {
-    root: Root,
-    member: Member,
+    root: RootCertificate,
+    member: SpiffeId,
+    anchors: Arc<RootCertStore>,
     callers: Arc<dyn ClientCertVerifier>,
     provider: Arc<CryptoProvider>,
 }
 
 impl RootVerifier {
-    /// Accepts the master: the one URI name `spiffe://<trust domain>/master`.
+    /// Accepts the master alone: the one URI name `spiffe://<trust domain>/master`.
     ///
     /// # Errors
-    /// [`TlsError::Root`] if `root` is no CA certificate whose common name is a trust domain.
-    pub fn master(root: &CertificateDer<'_>) -> Result<Self, TlsError> {
-        Self::new(root, Member::Master)
+    /// [`TlsError::Root`] if `root` cannot be a trust anchor.
+    pub fn master(root: &RootCertificate) -> Result<Self, TlsError> {
+        Self::new(root, Subject::Master)
     }
 
     /// Accepts the node `name` alone: the one URI name `spiffe://<trust domain>/node/<name>`.
     ///
     /// # Errors
-    /// [`TlsError::Root`] if `root` is no CA certificate whose common name is a trust domain.
-    pub fn node(root: &CertificateDer<'_>, name: NodeName) -> Result<Self, TlsError> {
-        Self::new(root, Member::Node(name))
+    /// [`TlsError::Root`] if `root` cannot be a trust anchor.
+    pub fn node(root: &RootCertificate, name: NodeName) -> Result<Self, TlsError> {
+        Self::new(root, Subject::Node(name))
     }
 
-    fn new(root: &CertificateDer<'_>, member: Member) -> Result<Self, TlsError> {
-        let root = Root::read(root).ok_or(TlsError::Root)?;
+    fn new(root: &RootCertificate, member: Subject) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let anchors = Arc::new(root.anchors().clone());
-        let callers = WebPkiClientVerifier::builder_with_provider(anchors, Arc::clone(&provider))
+        let anchors = Arc::new(anchors([root])?);
+        let (trusted, with) = (Arc::clone(&anchors), Arc::clone(&provider));
+        let callers = WebPkiClientVerifier::builder_with_provider(trusted, with)
             .build()
             .map_err(|_| TlsError::Root)?;
-        Ok(Self { root, member, callers, provider })
+        let member = SpiffeId::new(root.trust_domain().clone(), member);
+        Ok(Self { root: root.clone(), member, anchors, callers, provider })
     }
 
     /// The root.
     #[must_use]
-    pub const fn root(&self) -> &CertificateDer<'static> {
-        self.root.der()
+    pub const fn root(&self) -> &RootCertificate {
+        &self.root
     }
 }
 
 impl fmt::Debug for RootVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RootVerifier")
-            .field("root", &Fingerprint::of_der(self.root.der()))
+            .field("root", &self.root)
             .field("member", &self.member)
             .finish_non_exhaustive()
     }
@@ -157,7 +162,8 @@ impl ServerCertVerifier for RootVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.root.verify_server(leaf, intermediates, now, &self.provider, &self.member)?;
+        verify_chain(leaf, intermediates, &self.anchors, now, &self.provider)?;
+        check_member(leaf, Purpose::Server, &self.member)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -196,7 +202,7 @@ impl ClientCertVerifier for RootVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.callers.verify_client_cert(leaf, intermediates, now)?;
-        self.root.check_name(leaf, Purpose::Client, &self.member)?;
+        check_member(leaf, Purpose::Client, &self.member)?;
         Ok(verified)
     }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use enroll_core::issue::x509::RootCertificate;
 use enroll_core::model::Fingerprint;
 use enroll_http::server::{Drained, Listener};
-use enroll_http::tls::CertSlot;
 use enroll_http::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use enroll_http::tls::rustls::{self, ClientConfig};
+use enroll_http::tls::{CertSlot, TlsIdentity};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -52,6 +53,10 @@ impl Ca {
         Fingerprint::of_der(&self.der)
     }
 
+    pub fn root(&self) -> RootCertificate {
+        RootCertificate::from_der(&self.der).unwrap()
+    }
+
     pub fn sign(&self, leaf: Leaf) -> Signed {
         let key = KeyPair::generate().unwrap();
         let der = leaf.0.signed_by(&key, &self.issuer).unwrap().der().clone();
@@ -71,6 +76,8 @@ pub struct Leaf(CertificateParams);
 impl Leaf {
     pub fn new(uris: &[&str]) -> Self {
         let mut params = named("leaf");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.subject_alt_names =
             uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         params.subject_alt_names.push(SanType::DnsName("worker-1".try_into().unwrap()));
@@ -103,7 +110,11 @@ pub struct Signed {
 
 impl Signed {
     pub fn slot(self) -> Arc<CertSlot> {
-        Arc::new(CertSlot::new(self.chain, self.key).unwrap())
+        Arc::new(CertSlot::new(self.identity()))
+    }
+
+    pub fn identity(self) -> TlsIdentity {
+        TlsIdentity::new(self.chain, self.key).unwrap()
     }
 
     /// The leaf, with other certificates behind it than its root.

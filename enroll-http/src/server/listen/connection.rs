@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
+use enroll_core::issue::x509::{PeerError, PeerLeaf};
 use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -68,11 +69,10 @@ impl Connection {
             tracing::debug!(%from, "no TLS session came about");
             return;
         };
-        let Ok(certificate) = client_certificate(&stream) else {
-            tracing::debug!(%from, "the client's certificate cannot be read");
-            return;
-        };
-        exchange(stream, Peer { from, certificate }, &served).await;
+        match client_certificate(&stream) {
+            Ok(certificate) => exchange(stream, Peer { from, certificate }, &served).await,
+            Err(error) => tracing::debug!(%from, %error, "the client is no member"),
+        }
     }
 }
 
@@ -100,11 +100,10 @@ async fn handshake(
     }
 }
 
-struct Unreadable;
-
-fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertificate>, Unreadable> {
+/// The member the client proved to be; `None` for one that presented nothing.
+fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertificate>, PeerError> {
     let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    presented.map(|leaf| PeerCertificate::parse(leaf).ok_or(Unreadable)).transpose()
+    presented.map(|leaf| PeerLeaf::parse(leaf).map(PeerCertificate::new)).transpose()
 }
 
 /// Serves the exchanges of one connection until it ends or is out of time.
