@@ -37,6 +37,27 @@ impl Host {
         }
     }
 
+    /// The host of an `https` URL: what a node advertises as its endpoint.
+    ///
+    /// # Errors
+    /// [`HostError`] for another scheme, for user information, for a port that is none, and where
+    /// the host is none.
+    pub fn of_url(url: &str) -> Result<Self, HostError> {
+        let rest = url.strip_prefix("https://").ok_or(HostError)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        // The last colon is the port's, unless it stands inside the brackets of an address.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+        match port {
+            Some(port) if !digits(port) || port.parse::<u16>().is_err() => Err(HostError),
+            _ if host.contains(':') && !host.starts_with('[') => Err(HostError),
+            _ => Self::new(host),
+        }
+    }
+
     /// The name, if it is one.
     #[must_use]
     pub fn as_dns(&self) -> Option<&str> {
@@ -118,6 +139,37 @@ mod tests {
         }
         assert!(Host::new("10.0.0.1").unwrap().as_ip().is_some());
         assert_eq!(Host::new("a.b").unwrap().as_dns(), Some("a.b"));
+    }
+
+    #[test]
+    fn the_host_of_an_endpoint_is_what_stands_between_scheme_and_port() {
+        for (url, host) in [
+            ("https://10.0.0.21:9443", "10.0.0.21"),
+            ("https://Worker.example", "worker.example"),
+            ("https://[2001:db8::1]:9443/path", "2001:db8::1"),
+            ("https://[2001:db8::1]", "2001:db8::1"),
+            ("https://a.b/?x=c:1", "a.b"),
+        ] {
+            assert_eq!(Host::of_url(url).map(|h| h.to_string()).as_deref(), Ok(host), "{url}");
+        }
+        for bad in [
+            "",
+            "a.b",
+            "http://a.b",
+            "https://",
+            "https://:9443",
+            "https://a.b:",
+            "https://a.b:x",
+            "https://a.b:+1",
+            "https://a.b:65536",
+            "https://user@a.b",
+            "https://user:1@a.b:2",
+            "https://2001:db8::1",
+            "https://*.a.b",
+            "https://a.b c",
+        ] {
+            assert_eq!(Host::of_url(bad), Err(HostError), "{bad}");
+        }
     }
 
     #[test]

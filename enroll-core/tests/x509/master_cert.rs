@@ -41,3 +41,36 @@ fn openssl_verifies_and_reads_the_profile() {
     let peer = PeerLeaf::parse(leaf).unwrap();
     assert_eq!(peer.id().subject(), &Subject::Master);
 }
+
+#[test]
+fn it_carries_the_masters_uri_and_needs_no_host() {
+    let authority = authority();
+    let made = authority.issue_master(&[], AT, &SystemEntropy::new()).unwrap();
+    let peer = PeerLeaf::parse(&made.chain()[0]).unwrap();
+    assert_eq!(peer.id().to_string(), "spiffe://enroll.internal/master");
+    assert_eq!(peer.verify_issued_by(authority.root()), Ok(()));
+    assert_eq!((peer.not_before(), peer.not_after()), (made.not_before(), made.not_after()));
+    let again = authority.issue_master(&[], AT, &SystemEntropy::new()).unwrap();
+    assert_ne!(PeerLeaf::parse(&again.chain()[0]).unwrap().key_digest(), peer.key_digest());
+}
+
+#[test]
+fn it_stays_within_its_root() {
+    let authority = authority();
+    let near = authority.not_after().before(std::time::Duration::from_secs(60));
+    let made = authority.issue_master(&[], near, &SystemEntropy::new()).unwrap();
+    assert_eq!(made.not_after(), authority.not_after());
+    let early = authority.root().not_before();
+    let made = authority.issue_master(&[], early, &SystemEntropy::new()).unwrap();
+    assert_eq!(made.not_before(), early);
+}
+
+#[test]
+fn no_debug_shows_a_key() {
+    let authority = authority();
+    let made = authority.issue_master(&[], AT, &SystemEntropy::new()).unwrap();
+    assert_eq!(
+        format!("{made:?}"),
+        "MasterCertificate { key: \"[redacted]\", not_after: 2027-02-18T12:00:00Z, .. }"
+    );
+}

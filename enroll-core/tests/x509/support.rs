@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use enroll_core::issue::x509::{Authority, Csr, ProvenKey};
+use enroll_core::issue::x509::{Authority, Csr, Leaf, LeafRequest, ProvenKey};
 use enroll_core::model::{NodeName, SystemEntropy, Timestamp, TrustDomain};
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
 use tempfile::TempDir;
@@ -34,6 +34,11 @@ pub(crate) fn proven(pem: &str) -> ProvenKey {
 
 pub(crate) fn p384() -> ProvenKey {
     proven(&request(&key_pair(&rcgen::PKCS_ECDSA_P384_SHA384)))
+}
+
+pub(crate) fn leaf(authority: &Authority, key: &ProvenKey) -> Leaf {
+    let entropy = SystemEntropy::new();
+    authority.issue_leaf(&LeafRequest::new(&name(), key, AT), &entropy).unwrap()
 }
 
 /// A directory to call `openssl` in.

@@ -130,3 +130,70 @@ const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
 /// INTEGER 0.
 const VERSION_1: [u8; 3] = [0x02, 0x01, 0x00];
 const ATTRIBUTES: u8 = 0xa0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn request() -> Vec<u8> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
+    }
+
+    fn proves(der: &[u8]) -> bool {
+        Csr::parse(&pem::encode(LABELS[0], der)).and_then(|csr| csr.verify()).is_ok()
+    }
+
+    #[test]
+    fn both_labels_are_read_and_no_other() {
+        let der = request();
+        for label in LABELS {
+            assert_eq!(Csr::parse(&pem::encode(label, &der)).unwrap().der(), der);
+        }
+        let other = pem::encode("CERTIFICATE", &der);
+        assert_eq!(Csr::parse(&other).map(|_| ()), Err(BadCsr::Pem));
+    }
+
+    #[test]
+    fn no_single_bit_of_a_request_can_be_changed() {
+        let der = request();
+        assert!(proves(&der));
+        for at in 0..der.len() * 8 {
+            let mut changed = der.clone();
+            changed[at / 8] ^= 1 << (at % 8);
+            assert!(!proves(&changed), "bit {at}");
+        }
+        for len in 0..der.len() {
+            assert!(!proves(&der[..len]), "cut to {len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_the_reader_panic(der in proptest::collection::vec(any::<u8>(), 1..400)) {
+            prop_assert!(!proves(&der));
+            let whole = [&[SEQUENCE, 0x82, 1, 0][..], &der].concat();
+            prop_assert!(!proves(&whole));
+        }
+
+        #[test]
+        fn neither_does_any_text(text in "\\PC*") {
+            prop_assert!(Csr::parse(&text).is_err());
+        }
+
+        #[test]
+        fn no_damage_to_a_request_makes_it_panic(
+            at in 0_usize..300,
+            with in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut der = request();
+            let from = at.min(der.len());
+            let to = (from + with.len()).min(der.len());
+            let same = der[from..to] == with[..];
+            der.splice(from..to, with);
+            prop_assert_eq!(proves(&der), same);
+        }
+    }
+}

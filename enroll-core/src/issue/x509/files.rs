@@ -90,12 +90,11 @@ impl Place {
 
     /// Creates the directory for its owner alone; one that exists is left as it is.
     pub(super) fn prepare(&self) -> Result<(), AuthorityError> {
+        let absent = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+        let missing: Vec<&Path> = self.dir.ancestors().take_while(absent).collect();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
         made.map_err(io_error("create", &self.dir))?;
-        match self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => sync_dir(parent),
-            None => sync_dir(Path::new(".")),
-        }
+        missing.into_iter().try_for_each(|new| sync_dir(parent(new)))
     }
 
     /// Keeps every other process from creating here until the returned handle is dropped.
@@ -179,6 +178,13 @@ fn read_own(path: &Path) -> Result<(Zeroizing<String>, u32), AuthorityError> {
     // What is not text is no PEM either; said by whoever parses it.
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     Ok((Zeroizing::new(text.to_owned()), about.mode() & 0o7777))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn sync_dir(dir: &Path) -> Result<(), AuthorityError> {

@@ -13,6 +13,28 @@
 //! | [`MasterCertificate`] | what a master's listeners present |
 //! | [`RootCertificate`] | the root as everybody else sees it |
 //! | [`PeerLeaf`] | a certificate somebody presents |
+//!
+//! ```
+//! use enroll_core::issue::x509::{Authority, Csr, LeafRequest, PeerLeaf};
+//! use enroll_core::model::{Clock as _, NodeName, SystemClock, SystemEntropy};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path().join("ca");
+//! # let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?;
+//! # let request = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
+//! let authority = Authority::open_or_create(&dir)?;
+//! println!("workers pin {}", authority.fingerprint());
+//!
+//! let proven = Csr::parse(&request)?.verify()?;
+//! let name = NodeName::new("worker-1")?;
+//! let asked = LeafRequest::new(&name, &proven, SystemClock::new().now());
+//! let leaf = authority.issue_leaf(&asked, &SystemEntropy::new())?;
+//!
+//! let peer = PeerLeaf::parse(&leaf.der)?;
+//! peer.verify_issued_by(authority.root())?;
+//! assert_eq!(peer.id().to_string(), "spiffe://enroll.internal/node/worker-1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod authority;
 mod authority_error;

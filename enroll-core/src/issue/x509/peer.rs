@@ -155,3 +155,35 @@ fn spiffe_id(cert: &X509Certificate<'_>) -> Option<SpiffeId> {
     let one = uris.next()?;
     uris.next().is_none().then(|| one.parse().ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issue::x509::Authority;
+    use crate::issue::x509::profile::{AltName, Profile};
+    use crate::model::{SystemEntropy, TrustDomain};
+
+    /// An authority signs its own trust domain only; a leaf of another, even with its signature,
+    /// would be a member of a fleet it has no say in.
+    #[test]
+    fn a_leaf_that_names_another_trust_domain_than_its_root_is_foreign() {
+        let at = Timestamp::from_unix_secs(1_795_176_000);
+        let ours = Authority::in_memory(&TrustDomain::default(), at, &SystemEntropy).unwrap();
+        let parse = |uri: &str| {
+            let profile = Profile {
+                root: ours.root(),
+                key: ours.root().public_key(),
+                common_name: None,
+                alt_names: vec![AltName::Uri(uri.into())],
+                serial: Serial::generate(&SystemEntropy).unwrap(),
+                not_before: at,
+                not_after: at,
+            };
+            PeerLeaf::parse(&ours.sign(&profile).unwrap()).unwrap()
+        };
+        let own = parse("spiffe://enroll.internal/master");
+        assert_eq!(own.verify_issued_by(ours.root()), Ok(()));
+        let other = parse("spiffe://other.example/master");
+        assert_eq!(other.verify_issued_by(ours.root()), Err(PeerError::Foreign));
+    }
+}

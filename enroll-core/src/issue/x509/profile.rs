@@ -201,3 +201,6 @@ fn hold(good: bool, part: &'static str) -> Result<(), OffProfile> {
 
 /// The parser keeps the first bit of the BIT STRING in the lowest place.
 const DIGITAL_SIGNATURE: u16 = 1;
+
+#[cfg(test)]
+mod tests;

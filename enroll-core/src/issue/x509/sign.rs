@@ -77,7 +77,7 @@ impl From<&Host> for AltName {
 
 /// Every field is set: the library's defaults are a validity of two thousand years, a common
 /// name of its own, a serial derived from the key and no authority key identifier.
-fn params(profile: &Profile<'_>) -> Option<CertificateParams> {
+pub(super) fn params(profile: &Profile<'_>) -> Option<CertificateParams> {
     let mut params = CertificateParams::default();
     params.not_before = date(profile.not_before)?;
     params.not_after = date(profile.not_after)?;
