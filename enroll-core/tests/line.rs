@@ -1,5 +1,7 @@
 //! The line, end to end in memory: mint, enroll, ask again, beat, renew, recover, delete.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

@@ -32,22 +32,11 @@ impl Enroller {
             Err(rejection) => return Ok(Step::Done(Verdict::Refused(rejection))),
         };
         let redeem = self.redemption(attempt, approval, &made)?;
-        let replaced = matches!(redeem.approval.take(), Take::Held(_));
-        let (method, token_id, redemption_id) =
-            (redeem.approval.method(), redeem.approval.token_id(), redeem.id);
+        let event = redeem.event();
         let outcome = self.store.redeem(redeem).await;
         match outcome {
             Ok(RedeemOutcome::Enrolled(node)) => {
-                let what = What::Enrolled {
-                    node_id: node.id,
-                    node_name: node.name.clone(),
-                    method,
-                    token_id,
-                    redemption_id,
-                    source_ip: attempt.origin.source_ip,
-                    replaced,
-                };
-                self.tell(&Event::new(attempt.at, what));
+                self.tell(&event);
                 Ok(admit(*node, made.into_iter().map(|issued| issued.credential), false))
             }
             Ok(RedeemOutcome::Lost(seen)) => {

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::decision::{Approval, Redelivery};
+use crate::decision::{Approval, Redelivery, Take};
 use crate::model::{
     AttemptRecord, ClaimKey, Event, Facts, IdentityRecord, NodeId, NodeName, NodeRecord, Origin,
-    RedemptionId, Snapshot, Timestamp, TokenId,
+    RedemptionId, Snapshot, Timestamp, TokenId, What,
 };
 
 /// What to look up for a decision.
@@ -41,6 +41,32 @@ pub struct Redeem {
     pub origin: Origin,
     /// The attempt to journal with it.
     pub attempt: AttemptRecord,
+}
+
+impl Redeem {
+    /// The id the node has afterwards.
+    #[must_use]
+    pub const fn node_id(&self) -> NodeId {
+        match self.approval.take() {
+            Take::Free => self.new_node_id,
+            Take::Pending(id) | Take::Held(id) => id,
+        }
+    }
+
+    /// The event to journal with it.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        let what = What::Enrolled {
+            node_id: self.node_id(),
+            node_name: self.approval.node_name().clone(),
+            method: self.approval.method(),
+            token_id: self.approval.token_id(),
+            redemption_id: self.id,
+            source_ip: self.origin.source_ip,
+            replaced: matches!(self.approval.take(), Take::Held(_)),
+        };
+        Event::new(self.at, what)
+    }
 }
 
 /// Who won.
@@ -97,7 +123,7 @@ pub enum RedeliverOutcome {
 ///   still has the name, and for the method `secret` only if that method last enrolled it.
 /// - **R4** In the same step the node becomes `monitoring`, never heard from, not losing its id,
 ///   labels or cordon; its earlier identities are revoked, earlier redemptions closed; identities,
-///   redemption, attempt and the event [`Enrolled`](crate::model::What::Enrolled) are written.
+///   redemption, attempt and [`Redeem::event`] are written.
 /// - **R5** A redemption that lost wrote nothing, and its snapshot is as of the instant it lost.
 /// - **R6** `redeliver` writes only while the redemption is open and the node still holds the name;
 ///   of each kind among the replacements, the earlier identity of that redemption is revoked.

@@ -3,8 +3,8 @@ use async_trait::async_trait;
 use super::{MemoryStore, State, collision, under};
 use crate::decision::Take;
 use crate::model::{
-    Event, Method, NameState, NodeName, NodeRecord, Prior, RedemptionRecord, Snapshot, Timestamp,
-    TokenRecord, TrustState, What,
+    Method, NameState, NodeName, NodeRecord, Prior, RedemptionRecord, Snapshot, Timestamp,
+    TokenRecord, TrustState,
 };
 use crate::store::{
     Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions, StoreError,
@@ -150,6 +150,7 @@ impl State {
             token.uses = token.uses.saturating_add(1);
         }
         let node = self.enrolled(&redeem);
+        self.journal(redeem.event());
         self.revoke_identities(node.id, redeem.at);
         self.close_redemptions(&node.name, redeem.at);
         self.insert_node(node.clone());
@@ -168,7 +169,6 @@ impl State {
             claim: redeem.approval.claim(),
             closed_at: None,
         };
-        self.journal(enrolled_event(&redemption, redeem.approval.take()));
         self.redemption_names.insert(redemption.id, node.name.clone());
         self.redemptions.insert((node.name.clone(), redemption.id), redemption);
         self.insert_attempt(redeem.attempt);
@@ -221,19 +221,4 @@ impl State {
         self.insert_attempt(redeliver.attempt);
         self.journal(redeliver.event);
     }
-}
-
-fn enrolled_event(redemption: &RedemptionRecord, take: Take) -> Event {
-    Event::new(
-        redemption.at,
-        What::Enrolled {
-            node_id: redemption.node_id,
-            node_name: redemption.node_name.clone(),
-            method: redemption.method,
-            token_id: redemption.token_id,
-            redemption_id: redemption.id,
-            source_ip: redemption.source_ip,
-            replaced: matches!(take, Take::Held(_)),
-        },
-    )
 }
