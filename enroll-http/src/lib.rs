@@ -3,3 +3,4 @@
 
 pub mod server;
 pub mod tls;
+pub mod wire;

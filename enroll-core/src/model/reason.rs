@@ -87,10 +87,10 @@ reasons! {
     InvalidToken "invalid_token" 401 Stop
         "The join token is not known here"
         "Check that the token was copied whole, is the newest of its node, and belongs to this cluster; else mint another.";
-    /// The token is bound to another node.
+    /// The token is bound to another node, or the identity is another node's.
     NameMismatch "name_mismatch" 403 Stop
-        "The join token is bound to another node"
-        "Use the token minted for this node, or start the worker under the name the token is bound to.";
+        "The node name is not the one this token or identity is bound to"
+        "Start the worker under the name its token or identity was made for, or use the token minted for this node.";
     /// The method is switched off.
     EnrollmentDisabled "enrollment_disabled" 403 Stop
         "This way of enrolling is switched off"
