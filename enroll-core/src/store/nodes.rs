@@ -15,6 +15,9 @@ pub struct NodeFilter {
     pub status: Option<(Status, Timestamp, Duration)>,
     /// Only in this state.
     pub state: Option<TrustState>,
+    /// Only those that are degraded, or only those that are not, as of this instant and stale
+    /// threshold, cordoned or not: what tells a state from the `degraded` that is shown in its place.
+    pub degraded: Option<(bool, Timestamp, Duration)>,
     /// Only of this architecture.
     pub arch: Option<String>,
 }

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::{MemoryStore, State, page};
-use crate::model::{Event, NodeName, NodeRecord, Timestamp};
+use crate::model::{Event, Health, NodeName, NodeRecord, Timestamp};
 use crate::store::{Beat, DeleteOutcome, NodeFilter, Nodes, Page, StoreError};
 
 #[async_trait]
@@ -82,5 +82,8 @@ impl State {
 fn passes(node: &NodeRecord, filter: &NodeFilter) -> bool {
     filter.status.is_none_or(|(status, at, stale_after)| node.status(at, stale_after) == status)
         && filter.state.is_none_or(|state| node.state == state)
+        && filter.degraded.is_none_or(|(wanted, at, stale_after)| {
+            (node.health(at, stale_after) == Health::Degraded) == wanted
+        })
         && filter.arch.as_ref().is_none_or(|arch| node.facts.arch.as_ref() == Some(arch))
 }
