@@ -10,12 +10,12 @@ use enroll_core::issue::x509::X509Issuer;
 use enroll_core::issue::x509::{Authority, PeerLeaf};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
 use enroll_core::master::{
-    BeatVerdict, Caller, Candidate, Denial, Enroller, MintRequest, Policy, RecoverRequest,
-    RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
+    AutoEnrollmentChange, BeatVerdict, Caller, Candidate, Denial, Enroller, MintRequest, Policy,
+    RecoverRequest, RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
 };
 use enroll_core::model::{
-    Clock, Credential, EnrollRequest, JoinToken, NodeName, Origin, Presented, Reason, Sha256,
-    SystemEntropy, Timestamp, TokenStatus, TrustDomain, TrustState,
+    Clock, Credential, EnrollRequest, JoinToken, NamePattern, NodeName, Origin, Presented, Reason,
+    Sha256, SharedSecret, SystemEntropy, Timestamp, TokenStatus, TrustDomain, TrustState, What,
 };
 use enroll_core::store::{MemoryStore, Page};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, SigningKey};
@@ -336,4 +336,80 @@ async fn a_lifetime_is_clamped_and_a_bound_token_is_single_use() {
     .with_csr(csr(&key()));
     let verdict = bench.enroller.enroll(nameless, Origin::default()).await.unwrap();
     assert_eq!(admitted(verdict).2.name.as_str(), "worker-1");
+}
+
+fn with_secret(secret: &str, name: &str, key: &KeyPair) -> EnrollRequest {
+    EnrollRequest::new(Presented::from_parts(None, Some(secret.into())).unwrap())
+        .with_node_name(NodeName::new(name).unwrap())
+        .with_csr(csr(key))
+}
+
+#[tokio::test]
+async fn auto_enrollment_is_switched_rotated_and_bounded_while_running() {
+    let bench = bench();
+    let (old, new) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    let ask = |secret: &'static str, name: &'static str, key: &KeyPair| {
+        let request = with_secret(secret, name, key);
+        let enroller = &bench.enroller;
+        async move { enroller.enroll(request, Origin::default()).await.unwrap() }
+    };
+    let change = |secret: Option<&str>, wish: AutoEnrollmentChange| {
+        let secret = secret.map(|s| SharedSecret::configured(s.into()).unwrap());
+        let enroller = &bench.enroller;
+        async move {
+            let wish = AutoEnrollmentChange { secret, ..wish };
+            enroller.change_auto_enrollment(wish, "admin").await.unwrap()
+        }
+    };
+    assert_eq!(refused(ask(old, "w-1", &key()).await), Reason::EnrollmentDisabled);
+    let on = AutoEnrollmentChange { enabled: Some(true), ..Default::default() };
+    assert!(change(Some(old), on).await.enabled);
+    assert_eq!(refused(ask(new, "w-1", &key()).await), Reason::BadSecret);
+    let ours = key();
+    let (first, ..) = admitted(ask(old, "w-1", &ours).await);
+    let (again, redelivered, _) = admitted(ask(old, "w-1", &ours).await);
+    assert!(redelivered && first == again);
+    assert_eq!(refused(ask(old, "w-1", &key()).await), Reason::NameTaken);
+    let grace = Some(Duration::from_secs(60));
+    change(Some(new), AutoEnrollmentChange { previous_valid: grace, ..Default::default() }).await;
+    admitted(ask(old, "w-2", &key()).await);
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(refused(ask(old, "w-3", &key()).await), Reason::BadSecret);
+    let patterns = Some(vec![NamePattern::new("db-*").unwrap()]);
+    let bounded =
+        AutoEnrollmentChange { replace: Some(true), name_patterns: patterns, ..Default::default() };
+    change(None, bounded).await;
+    assert_eq!(refused(ask(new, "w-3", &key()).await), Reason::Denied);
+    admitted(ask(new, "db-1", &key()).await);
+    let (_, _, one) = admitted(ask(new, "db-1", &key()).await);
+    bench.enroller.delete_node(&one.name, false, "admin").await.unwrap();
+    assert_eq!(refused(ask(new, "db-1", &key()).await), Reason::NameTaken, "set before");
+    change(None, AutoEnrollmentChange { enabled: Some(false), ..Default::default() }).await;
+    assert_eq!(refused(ask(new, "db-2", &key()).await), Reason::EnrollmentDisabled);
+    bench.enroller.flush().await;
+    let events = bench.enroller.events(Page::first(500)).await.unwrap();
+    let count =
+        |wanted: fn(&What) -> bool| events.iter().filter(|entry| wanted(&entry.event.what)).count();
+    assert_eq!(count(|what| matches!(what, What::OldSecretUsed { .. })), 1);
+    assert_eq!(count(|what| matches!(what, What::UnfamiliarName { .. })), 3);
+}
+
+#[tokio::test]
+async fn a_cluster_secret_beside_the_token_comes_before_the_store() {
+    let Bench { enroller, .. } = bench();
+    let secret = "0123456789abcdef0123456789abcdef";
+    let token = enroller.mint(MintRequest::new(), "admin").await.unwrap().token;
+    let ask = async |enroller: &Enroller, secret: Option<&str>| {
+        let presented =
+            Presented::from_parts(Some(token.expose().into()), secret.map(str::to_owned));
+        let request = EnrollRequest::new(presented.unwrap())
+            .with_node_name(NodeName::new("worker-1").unwrap())
+            .with_csr(csr(&key()));
+        enroller.enroll(request, Origin::default()).await.unwrap()
+    };
+    assert_eq!(refused(ask(&enroller, Some(secret)).await), Reason::NotConfigured);
+    let enroller = enroller.with_cluster_secret(&SharedSecret::configured(secret.into()).unwrap());
+    assert_eq!(refused(ask(&enroller, None).await), Reason::BadRequest);
+    assert_eq!(refused(ask(&enroller, Some("wrong")).await), Reason::BadSecret);
+    admitted(ask(&enroller, Some(secret)).await);
 }

@@ -156,6 +156,10 @@ pub fn decide(
     let node_name = agreed_name(asked, token)?;
     key.prove().map_err(|why| Rejection::new(Reason::BadCsr).with_detail(why))?;
     let take = take(asked, seen, token, minted_at, node_name)?;
+    if !asked.name_allowed() {
+        return Err(Rejection::new(Reason::Denied)
+            .with_detail("Auto-enrollment does not give this node name: see its name patterns."));
+    }
     Ok(Decision::Approved(Approval {
         method: asked.method(),
         token_id: token.map(|token| token.id),

@@ -9,7 +9,7 @@
 //! 3. `bad_secret`, in constant time, before any store is touched
 //! 4. `invalid_token`, `revoked`; then a retry is recognised; then `expired`, `already_consumed`,
 //!    `exhausted`
-//! 5. `name_mismatch`, `bad_csr`, `name_taken`
+//! 5. `name_mismatch`, `bad_csr`, `name_taken`, `denied`
 
 mod decide;
 mod screen;

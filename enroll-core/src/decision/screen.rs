@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    ClaimKey, EnrollRequest, JoinToken, Method, NodeName, Presented, PresentedToken, Reason,
-    Rejection, SecretMatched, SharedSecret, SharedSecretDigest, Timestamp, TokenPrefix,
+    ClaimKey, EnrollRequest, JoinToken, Method, NamePattern, NodeName, Presented, PresentedToken,
+    Reason, Rejection, SecretMatched, SharedSecret, SharedSecretDigest, Timestamp, TokenPrefix,
 };
 
 /// The master's rules, as they stand for one request.
@@ -45,6 +45,8 @@ pub struct AutoEnrollment {
     pub secrets: Vec<EnrollmentSecret>,
     /// Whether it may replace an identity that it made itself.
     pub replace: bool,
+    /// Names it may give; empty is any.
+    pub name_patterns: Vec<NamePattern>,
 }
 
 /// One accepted enrollment secret.
@@ -78,6 +80,7 @@ pub struct Screened {
     node_name: Option<NodeName>,
     claim: Option<ClaimKey>,
     replace: bool,
+    name_allowed: bool,
     accepted_secret: Option<usize>,
 }
 
@@ -126,6 +129,10 @@ impl Screened {
     pub(super) const fn replace(&self) -> bool {
         self.replace
     }
+
+    pub(super) const fn name_allowed(&self) -> bool {
+        self.name_allowed
+    }
 }
 
 /// Judges a request by itself: fields, configuration, the shared secret.
@@ -155,6 +162,7 @@ pub fn screen(
         node_name: request.node_name.clone(),
         claim,
         replace: rules.auto.replace,
+        name_allowed: name_allowed(request, rules.auto),
         accepted_secret,
     })
 }
@@ -217,6 +225,14 @@ fn enrollment_secret(
     // `which` is a position in `accepted`.
     let set_at = accepted.get(which).map_or(at, |secret| secret.set_at);
     Ok((Proven::Secret(matched, set_at), Some(which)))
+}
+
+/// Whether auto-enrollment may give the name asked for; every other method may give any.
+fn name_allowed(request: &EnrollRequest, auto: &AutoEnrollment) -> bool {
+    let (Presented::Secret(_), Some(name)) = (&request.presented, &request.node_name) else {
+        return true;
+    };
+    auto.name_patterns.is_empty() || auto.name_patterns.iter().any(|pattern| pattern.fits(name))
 }
 
 fn parse(token: &PresentedToken, rules: &Rules<'_>) -> Result<JoinToken, Rejection> {

@@ -1,5 +1,6 @@
 //! The line: screen, one read, the decision, issuing in memory, one conditional write, the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::claimant::Claimant;
@@ -9,7 +10,7 @@ use super::redemption::Step;
 use crate::decision::{Decision, Rules, Screened, decide, lost, screen};
 use crate::model::{
     AttemptId, AttemptOutcome, AttemptRecord, Credential, EnrollRequest, Event, Method, NodeName,
-    NodeRecord, Origin, Reason, Rejection, Snapshot, Timestamp, TokenId, What,
+    NodeRecord, Origin, Presented, Reason, Rejection, Snapshot, Timestamp, TokenId, What,
 };
 use crate::store::Lookup;
 
@@ -93,10 +94,14 @@ impl Enroller {
         attempt: &Attempt<'_>,
         trace: &mut Trace,
     ) -> Result<(Method, Verdict), Error> {
+        let auto = match attempt.request.presented {
+            Presented::Secret(_) => self.known_auto().await?,
+            _ => Arc::default(),
+        };
         let rules = Rules {
             cluster_secrets: &self.cluster_secrets,
             csr_required: self.key_needed(),
-            ..Rules::new(&self.prefix, &self.auto, &self.reserved)
+            ..Rules::new(&self.prefix, &auto, &self.reserved)
         };
         let asked = match screen(attempt.request, attempt.claimant.claim(), &rules, attempt.at) {
             Ok(asked) => asked,
@@ -112,7 +117,10 @@ impl Enroller {
                 Ok(Decision::Approved(approval)) => self.redeem(attempt, approval).await?,
             };
             match now {
-                Step::Done(verdict) => return Ok((asked.method(), verdict)),
+                Step::Done(verdict) => {
+                    self.note_old_secret(&asked, &verdict, attempt.at);
+                    return Ok((asked.method(), verdict));
+                }
                 Step::Lost(seen) => {
                     decision = lost(&asked, &seen, &attempt.claimant, attempt.at);
                 }
@@ -129,6 +137,14 @@ impl Enroller {
         }
     }
 
+    /// Who still uses a secret that was replaced is what ends a rotation.
+    fn note_old_secret(&self, asked: &Screened, verdict: &Verdict, at: Timestamp) {
+        if let (Verdict::Admitted(admission), Some(1..)) = (verdict, asked.accepted_secret()) {
+            let node_name = admission.node.name.clone();
+            self.note(Event::new(at, What::OldSecretUsed { node_name, method: asked.method() }));
+        }
+    }
+
     /// Journals a refusal off the request's path, and tells who observes.
     fn note_refusal(
         &self,
@@ -142,9 +158,7 @@ impl Enroller {
             node_name: trace.node_name.clone(),
             source_ip,
         };
-        let event = Event::new(attempt.at, what);
-        self.tell(&event);
-        self.events.push(event);
+        self.note(Event::new(attempt.at, what));
         self.refused.push(AttemptRecord {
             id: AttemptId::generate(attempt.at, &*self.entropy)?,
             at: attempt.at,

@@ -1,7 +1,7 @@
 //! The facade.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use super::batch::Batch;
 use super::config::MasterConfig;
@@ -31,7 +31,7 @@ pub struct Enroller {
     pub(super) ca: Option<CaRoot>,
     pub(super) prefix: TokenPrefix,
     pub(super) cluster_secrets: Vec<SharedSecretDigest>,
-    pub(super) auto: AutoEnrollment,
+    pub(super) auto: RwLock<Option<Arc<AutoEnrollment>>>,
     pub(super) config: MasterConfig,
     pub(super) reserved: BTreeSet<String>,
     pub(super) policy: Arc<dyn Policy>,
@@ -73,7 +73,7 @@ impl Enroller {
             ca: None,
             prefix: TokenPrefix::default(),
             cluster_secrets: Vec::new(),
-            auto: AutoEnrollment::default(),
+            auto: RwLock::default(),
             config: MasterConfig::default(),
             reserved: BTreeSet::new(),
             policy: Arc::new(AllowAll::new()),
@@ -198,6 +198,12 @@ impl Enroller {
         for observer in &self.observers {
             observer.event(event);
         }
+    }
+
+    /// Tells who observes, and journals it off the request's path.
+    pub(super) fn note(&self, event: Event) {
+        self.tell(&event);
+        self.events.push(event);
     }
 
     pub(super) fn issuer(&self, kind: &CredentialKind) -> Option<&Arc<dyn Issuer>> {

@@ -164,9 +164,7 @@ impl Enroller {
         let node = &caller.node;
         if *node_name != node.name {
             let what = What::NameMismatch { node_id: node.id, node_name: node.name.clone() };
-            let event = Event::new(caller.at, what);
-            self.tell(&event);
-            self.events.push(event);
+            self.note(Event::new(caller.at, what));
             return Ok(BeatVerdict::NameMismatch);
         }
         let beat = Beat { node_id: node.id, at: caller.at, facts };
@@ -175,9 +173,7 @@ impl Enroller {
         } else {
             self.store.record_beats(vec![beat]).await?;
             let what = What::FirstHeartbeat { node_id: node.id, node_name: node.name.clone() };
-            let event = Event::new(caller.at, what);
-            self.tell(&event);
-            self.events.push(event);
+            self.note(Event::new(caller.at, what));
         }
         Ok(BeatVerdict::Recorded(BeatReply {
             server_time: caller.at,

@@ -1,5 +1,6 @@
 //! The master's half: the facade that embedders hold, and what stands around it.
 
+mod auto;
 mod batch;
 mod claimant;
 mod config;
@@ -15,6 +16,7 @@ mod recover;
 mod redemption;
 mod stamps;
 
+pub use auto::{AutoEnrollmentChange, AutoEnrollmentView};
 pub use config::MasterConfig;
 pub use enroll::{Admission, Verdict};
 pub use enroller::Enroller;

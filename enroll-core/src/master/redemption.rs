@@ -37,6 +37,7 @@ impl Enroller {
         match outcome {
             Ok(RedeemOutcome::Enrolled(node)) => {
                 self.tell(&event);
+                self.note_unfamiliar(attempt, &event.what, &node);
                 Ok(admit(*node, made.into_iter().map(|issued| issued.credential), false))
             }
             Ok(RedeemOutcome::Lost(seen)) => {
@@ -47,6 +48,20 @@ impl Enroller {
                 self.undo_all(&made).await;
                 Err(cause.into())
             }
+        }
+    }
+
+    /// A name that auto-enrollment let in is one nobody had registered: operators want to know.
+    fn note_unfamiliar(&self, attempt: &Attempt<'_>, enrolled: &What, node: &NodeRecord) {
+        if let What::Enrolled { method: Method::Secret, replaced: false, .. } = enrolled {
+            self.note(Event::new(
+                attempt.at,
+                What::UnfamiliarName {
+                    node_id: node.id,
+                    node_name: node.name.clone(),
+                    source_ip: attempt.origin.source_ip,
+                },
+            ));
         }
     }
 

@@ -47,6 +47,10 @@ pub enum What {
     Redelivered { node_id: NodeId, node_name: NodeName, redemption_id: RedemptionId },
     /// A machine was refused.
     Refused { reason: String, node_name: Option<NodeName>, source_ip: Option<IpAddr> },
+    /// Auto-enrollment let in a name nobody had registered.
+    UnfamiliarName { node_id: NodeId, node_name: NodeName, source_ip: Option<IpAddr> },
+    /// A machine enrolled with a shared secret that a newer one has replaced.
+    OldSecretUsed { node_name: NodeName, method: Method },
     /// A node was heard from for the first time since it enrolled.
     FirstHeartbeat { node_id: NodeId, node_name: NodeName },
     /// A node's identity was renewed.

@@ -11,6 +11,7 @@ mod id;
 mod invitation;
 mod name;
 mod node;
+mod pattern;
 mod reason;
 mod record;
 mod request;
@@ -30,6 +31,7 @@ pub use id::{AttemptId, IdError, IdentityId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};
 pub use name::{NameError, NodeName};
 pub use node::{Action, Health, Method, Role, Status, TokenStatus, TrustState, UnknownWord};
+pub use pattern::{NamePattern, PatternError};
 pub use reason::{Reason, Rejection, WorkerAction};
 pub use record::{
     AdminRecord, AttemptOutcome, AttemptRecord, CredentialKind, CredentialRecord, IdentityRecord,
