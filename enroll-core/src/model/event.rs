@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::node::{Method, Role};
-use super::{NodeId, NodeName, RedemptionId, Timestamp, TokenId};
+use super::{CommandId, CommandStatus, FuseId, NodeId, NodeName, RedemptionId, Timestamp, TokenId};
 
 /// Something that happened, and when. It holds ids and validated names, never a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,16 @@ pub enum What {
     Cordoned { node_name: NodeName },
     /// A node was uncordoned.
     Uncordoned { node_name: NodeName },
+    /// A command was queued for a node.
+    CommandQueued { node_name: NodeName, command_id: CommandId, kind: String },
+    /// A command ended.
+    CommandFinished { node_name: NodeName, command_id: CommandId, status: CommandStatus },
+    /// The step to full control began.
+    FuseStarted { node_id: NodeId, node_name: NodeName, attempt: FuseId },
+    /// A node is under full control.
+    Fused { node_id: NodeId, node_name: NodeName, attempt: FuseId },
+    /// The step to full control failed, or was overtaken; `source` is a stable word.
+    FuseFailed { node_id: NodeId, node_name: NodeName, attempt: FuseId, source: String },
     /// A node was deleted and its identities revoked.
     NodeDeleted { node_id: NodeId, node_name: NodeName, forced: bool },
     /// An authenticated node named itself differently.

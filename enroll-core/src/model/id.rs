@@ -67,6 +67,10 @@ ids! {
     RedemptionId
     /// The id of an attempt to enroll.
     AttemptId
+    /// The id of an attempt to fuse.
+    FuseId
+    /// The id of a command.
+    CommandId
 }
 
 /// A text that is no UUID.

@@ -2,10 +2,12 @@
 
 mod base62;
 mod clock;
+mod command;
 mod credential;
 mod digest;
 mod entropy;
 mod event;
+mod fuse;
 mod host;
 mod id;
 mod invitation;
@@ -22,12 +24,14 @@ mod token;
 mod trust_domain;
 
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
+pub use command::{CommandClass, CommandRecord, CommandStatus};
 pub use credential::{Credential, MeshCredential, X509Credential, renewal_due};
 pub use digest::{Fingerprint, FingerprintError, Sha256};
 pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};
+pub use fuse::{FuseEnd, FuseFailure, FuseRecord};
 pub use host::{Host, HostError};
-pub use id::{AttemptId, IdError, IdentityId, NodeId, RedemptionId};
+pub use id::{AttemptId, CommandId, FuseId, IdError, IdentityId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};
 pub use name::{NameError, NodeName};
 pub use node::{Action, Health, Method, Role, Status, TokenStatus, TrustState, UnknownWord};

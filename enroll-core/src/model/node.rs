@@ -1,7 +1,5 @@
 //! What a node is trusted with, whether it lives, and what may be done to it.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,13 +25,13 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = UnknownWord;
             fn from_str(text: &str) -> Result<Self, UnknownWord> {
                 Self::ALL.iter().copied().find(|w| w.as_str() == text).ok_or(UnknownWord)
@@ -41,6 +39,8 @@ macro_rules! words {
         }
     )*};
 }
+
+pub(super) use words;
 
 /// A word that is none of those the contract knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

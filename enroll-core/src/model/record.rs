@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::Reason;
 use super::node::{Method, Role, TokenStatus, TrustState};
 use super::{
-    AttemptId, BearerDigest, ClaimKey, Facts, IdentityId, NodeId, NodeName, RedemptionId, Serial,
-    Sha256, Timestamp, TokenDigest, TokenId,
+    AttemptId, BearerDigest, ClaimKey, Facts, FuseRecord, IdentityId, NodeId, NodeName,
+    RedemptionId, Serial, Sha256, Timestamp, TokenDigest, TokenId,
 };
 
 /// A join token on record.
@@ -95,6 +95,8 @@ pub struct NodeRecord {
     pub enrolled_at: Option<Timestamp>,
     /// Its last heartbeat; `None` since its last enrollment.
     pub last_seen_at: Option<Timestamp>,
+    /// The running attempt to fuse it, or the last one since its last enrollment.
+    pub fuse: Option<FuseRecord>,
 }
 
 /// What kind of credential; the word on the wire.

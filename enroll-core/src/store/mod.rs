@@ -10,6 +10,7 @@
 //! Each trait adds numbered clauses; the conformance suite in [`testing`](crate::testing) has a law
 //! for each. No method has a default: a store must think about every one of them.
 
+mod commands;
 mod error;
 mod identities;
 mod journal;
@@ -19,11 +20,12 @@ mod redemptions;
 mod settings;
 mod tokens;
 
+pub use commands::{Commands, Finish, QueueOutcome};
 pub use error::{StoreError, StoreErrorKind};
 pub use identities::{Identities, IdentityKey, Member, RenewOutcome, Renewal, UseOutcome};
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
 pub use memory::MemoryStore;
-pub use nodes::{Beat, DeleteOutcome, NodeFilter, Nodes};
+pub use nodes::{Beat, DeleteOutcome, NodeFilter, Nodes, Transition};
 pub use redemptions::{Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions};
 pub use settings::{Admins, Probe, Setting, Settings};
 pub use tokens::{Mint, MintOutcome, NameRule, RevokeOutcome, Tokens};
@@ -48,11 +50,20 @@ impl<K> Page<K> {
 
 /// Everything a master keeps: the sum of the traits by noun.
 pub trait Store:
-    Redemptions + Tokens + Nodes + Identities + Admins + Settings + Journal + Probe
+    Redemptions + Tokens + Nodes + Identities + Commands + Admins + Settings + Journal + Probe
 {
 }
 
 impl<S> Store for S where
-    S: Redemptions + Tokens + Nodes + Identities + Admins + Settings + Journal + Probe + ?Sized
+    S: Redemptions
+        + Tokens
+        + Nodes
+        + Identities
+        + Commands
+        + Admins
+        + Settings
+        + Journal
+        + Probe
+        + ?Sized
 {
 }

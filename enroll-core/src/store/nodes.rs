@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Page, StoreError};
-use crate::model::{Event, Facts, NodeId, NodeName, NodeRecord, Status, Timestamp, TrustState};
+use crate::model::{
+    Event, Facts, FuseId, FuseRecord, NodeId, NodeName, NodeRecord, Status, Timestamp, TrustState,
+};
 
 /// Which nodes to list. Conditions on liveness are given as of an instant, since health is derived.
 #[derive(Debug, Clone, Default)]
@@ -45,17 +47,38 @@ pub enum DeleteOutcome {
     NoSuchNode,
 }
 
+/// One step of a node between states.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "a store reads every field")]
+pub struct Transition {
+    /// The node.
+    pub node_id: NodeId,
+    /// The state it was read in.
+    pub from: TrustState,
+    /// The attempt to fuse it was read with.
+    pub attempt: Option<FuseId>,
+    /// The state it is to be in.
+    pub to: TrustState,
+    /// What is kept of the attempt to fuse.
+    pub fuse: FuseRecord,
+    /// The event to journal with it; `None` for a step nobody needs to know of.
+    pub event: Option<Event>,
+}
+
 /// Nodes.
 ///
 /// # Contract
 /// - **N1** At most one node that is not deleted has a name.
 /// - **N2** `delete_node`, in one step: remembers the name as deleted at that instant; revokes the
 ///   node's identities; revokes every token bound to the name that is neither revoked nor replaced
-///   nor spent; closes its open redemptions; removes the node; journals `event`.
+///   nor spent; closes its open redemptions; removes the node and its commands; journals
+///   `event`.
 /// - **N3** `record_beats` moves `last_seen_at` forward only: a beat earlier than it, or earlier than
 ///   the node's enrollment, changes nothing, nor does one of a node that is gone. Facts take the
 ///   place of those held.
 /// - **N4** Lists are by name, ascending, and stable under concurrent inserts.
+/// - **N5** `transition` writes if and only if the node is there, in the state `from`, and the id of
+///   the attempt it keeps (`None` where it keeps none) is `attempt`.
 #[async_trait]
 pub trait Nodes: Send + Sync {
     /// The node that has this name.
@@ -96,6 +119,13 @@ pub trait Nodes: Send + Sync {
         at: Timestamp,
         event: Event,
     ) -> Result<DeleteOutcome, StoreError>;
+
+    /// Takes a node from one state to another, if nothing came in between; `None` when something
+    /// did.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    async fn transition(&self, transition: Transition) -> Result<Option<NodeRecord>, StoreError>;
 
     /// Records heartbeats, many at once.
     ///

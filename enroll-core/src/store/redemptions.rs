@@ -121,7 +121,7 @@ pub enum RedeliverOutcome {
 ///   lost: *free* only if no node has the name and it was not deleted at or after
 ///   [`Approval::minted_at`]; *pending* only if that node is still pending; *held* only if that node
 ///   still has the name, and for the method `secret` only if that method last enrolled it.
-/// - **R4** In the same step the node becomes `monitoring`, never heard from, not losing its id,
+/// - **R4** In the same step the node becomes `monitoring`, never heard from, never fused, not losing its id,
 ///   labels or cordon; its earlier identities are revoked, earlier redemptions closed; identities,
 ///   redemption, attempt and [`Redeem::event`] are written.
 /// - **R5** A redemption that lost wrote nothing, and its snapshot is as of the instant it lost.

@@ -4,6 +4,7 @@
 //! happens meanwhile. Each checks all it has to check before it writes the first thing, so that what
 //! fails has written nothing.
 
+mod commands;
 mod identities;
 mod journal;
 mod nodes;
@@ -18,9 +19,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Page, Setting, StoreError, StoreErrorKind};
 use crate::model::{
-    AdminRecord, AttemptId, AttemptRecord, BearerDigest, CredentialRecord, IdentityId,
-    IdentityRecord, JournalledEvent, NodeId, NodeName, NodeRecord, RedemptionId, RedemptionRecord,
-    Serial, Timestamp, TokenId, TokenRecord,
+    AdminRecord, AttemptId, AttemptRecord, BearerDigest, CommandId, CommandRecord,
+    CredentialRecord, IdentityId, IdentityRecord, JournalledEvent, NodeId, NodeName, NodeRecord,
+    RedemptionId, RedemptionRecord, Serial, Timestamp, TokenId, TokenRecord,
 };
 
 /// A store in memory: the reference the others are held against, and what tests run on.
@@ -74,6 +75,7 @@ impl CredentialKey {
 
 #[derive(Default)]
 struct State {
+    commands: BTreeMap<CommandId, CommandRecord>,
     tokens: BTreeMap<TokenId, TokenRecord>,
     /// Nodes that are not deleted; the key makes their names unique.
     nodes: BTreeMap<NodeName, NodeRecord>,

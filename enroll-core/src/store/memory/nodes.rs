@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::{MemoryStore, State, page};
 use crate::model::{Event, Health, NodeName, NodeRecord, Timestamp};
-use crate::store::{Beat, DeleteOutcome, NodeFilter, Nodes, Page, StoreError};
+use crate::store::{Beat, DeleteOutcome, NodeFilter, Nodes, Page, StoreError, Transition};
 
 #[async_trait]
 impl Nodes for MemoryStore {
@@ -50,11 +50,28 @@ impl Nodes for MemoryStore {
         let Some(node) = state.nodes.remove(name) else { return Ok(DeleteOutcome::NoSuchNode) };
         state.node_names.remove(&node.id);
         state.deleted.insert(name.clone(), at);
+        state.commands.retain(|_, command| command.node_id != node.id);
         state.revoke_identities(node.id, at);
         state.revoke_bound(name, at);
         state.close_redemptions(name, at);
         state.journal(event);
         Ok(DeleteOutcome::Deleted(Box::new(node)))
+    }
+
+    async fn transition(&self, step: Transition) -> Result<Option<NodeRecord>, StoreError> {
+        let mut state = self.state();
+        let Some(name) = state.node_names.get(&step.node_id).cloned() else { return Ok(None) };
+        let Some(node) = state.nodes.get_mut(&name) else { return Ok(None) };
+        if node.state != step.from || node.fuse.as_ref().map(|fuse| fuse.attempt) != step.attempt {
+            return Ok(None);
+        }
+        node.state = step.to;
+        node.fuse = Some(step.fuse);
+        let node = node.clone();
+        if let Some(event) = step.event {
+            state.journal(event);
+        }
+        Ok(Some(node))
     }
 
     async fn record_beats(&self, beats: Vec<Beat>) -> Result<(), StoreError> {

@@ -193,6 +193,7 @@ impl State {
             created_at: kept.map_or(redeem.at, |node| node.created_at),
             enrolled_at: Some(redeem.at),
             last_seen_at: None,
+            fuse: None,
         }
     }
 

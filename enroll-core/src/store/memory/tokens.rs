@@ -101,6 +101,7 @@ impl State {
             created_at: mint.token.created_at,
             enrolled_at: None,
             last_seen_at: None,
+            fuse: None,
         };
         self.insert_node(node.clone());
         node
