@@ -6,8 +6,8 @@
 //! - **Public roots are never asked**, and a host name never compared: the pin says who the root is,
 //!   the URI name says who its member is.
 //!
-//! This is the one module whose public items speak in types of rustls; they come from [`rustls`],
-//! re-exported so that versions match.
+//! Only this module and [`Listener::with_tls`](crate::server::Listener::with_tls) speak in types of
+//! rustls; they come from [`rustls`], re-exported so that versions match.
 
 mod config;
 mod http;
