@@ -4,6 +4,17 @@
 //! end can be the older one. What comes from the network becomes a value of the domain here, and
 //! nowhere else.
 
+mod facts;
+mod json;
+mod node;
 mod problem;
+mod schema;
+mod secret;
+mod time;
 
+pub use facts::FactsBody;
+pub use json::{MAX_DEPTH, Unreadable, read_json};
+pub use node::{FuseFailureView, FuseView, NodeSummary, NodeView};
 pub use problem::{ErrorCode, Problem};
+pub use secret::SecretText;
+pub use time::Rfc3339;

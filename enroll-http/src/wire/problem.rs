@@ -10,7 +10,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::Object;
+
+use super::schema::words;
 
 /// An error of the operator API, the steady listener, or HTTP itself, that is no rejection of a new
 /// machine.
@@ -282,24 +284,13 @@ fn whole_secs(span: Duration) -> u64 {
     (span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1)
 }
 
-fn reasons() -> utoipa::openapi::schema::Object {
-    let codes = Reason::ALL.iter().map(|reason| reason.code());
-    let text = "The stable code of a rejection.";
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some(text))
-        .enum_values(Some(codes))
-        .build()
+fn reasons() -> Object {
+    words("The stable code of a rejection.", Reason::ALL.iter().map(|reason| reason.code()))
 }
 
-fn codes() -> utoipa::openapi::schema::Object {
+fn codes() -> Object {
     let codes = ErrorCode::ALL.iter().map(|code| code.as_str());
-    let text = "The stable code of an error that is no rejection.";
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some(text))
-        .enum_values(Some(codes))
-        .build()
+    words("The stable code of an error that is no rejection.", codes)
 }
 
 #[cfg(test)]
