@@ -1,108 +1,24 @@
 //! The line, end to end in memory: mint, enroll, ask again, beat, renew, recover, delete.
-
 #![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+mod bench;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use enroll_core::issue::x509::X509Issuer;
-use enroll_core::issue::x509::{Authority, PeerLeaf};
-use enroll_core::issue::{ApiKeyIssuer, Issuer};
+use bench::{Bench, admitted, bench, bench_with, certificate, csr, key, refused, request};
+use enroll_core::issue::ApiKeyIssuer;
+use enroll_core::issue::x509::{PeerLeaf, X509Issuer};
 use enroll_core::master::{
     AutoEnrollmentChange, BeatVerdict, Caller, Candidate, Denial, Enroller, MintRequest, Policy,
     RecoverRequest, RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
 };
 use enroll_core::model::{
-    Clock, Credential, EnrollRequest, JoinToken, NamePattern, NodeName, Origin, Presented, Reason,
-    Sha256, SharedSecret, SystemEntropy, Timestamp, TokenStatus, TrustDomain, TrustState, What,
+    Clock, Credential, EnrollRequest, NamePattern, NodeName, Origin, Presented, Reason, Sha256,
+    SharedSecret, TokenStatus, TrustState, What,
 };
-use enroll_core::store::{MemoryStore, Page};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, SigningKey};
-
-struct Settable(AtomicI64);
-
-impl Clock for Settable {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
-    }
-}
-
-struct Bench {
-    clock: Arc<Settable>,
-    enroller: Enroller,
-}
-
-const START: i64 = 1_800_000_000_000;
-
-fn bench() -> Bench {
-    bench_with(|authority| vec![Arc::new(X509Issuer::new(authority))])
-}
-
-fn bench_with(issuers: impl FnOnce(Arc<Authority>) -> Vec<Arc<dyn Issuer>>) -> Bench {
-    let clock = Arc::new(Settable(AtomicI64::new(START)));
-    let authority =
-        Authority::in_memory(&TrustDomain::default(), clock.now(), &SystemEntropy::new()).unwrap();
-    let authority = Arc::new(authority);
-    let enroller = Enroller::new(Arc::new(MemoryStore::new()), Arc::clone(&authority))
-        .issuing(issuers(authority))
-        .with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
-    Bench { clock, enroller }
-}
-
-impl Bench {
-    fn pass(&self, span: Duration) {
-        self.clock.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-
-    async fn mint(&self, max_uses: u32) -> JoinToken {
-        let wish = MintRequest::new().with_max_uses(max_uses);
-        self.enroller.mint(wish, "admin").await.unwrap().token
-    }
-
-    async fn ask(&self, token: &JoinToken, name: &str, key: &KeyPair) -> Verdict {
-        self.enroller.enroll(request(token, name, key), Origin::default()).await.unwrap()
-    }
-
-    async fn caller(&self, pem: &str) -> Result<(), Unauthorized> {
-        self.enroller.authenticate(&certificate(pem)).await.unwrap().map(|_| ())
-    }
-}
-
-fn key() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
-}
-
-fn csr(key: &KeyPair) -> String {
-    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
-}
-
-fn request(token: &JoinToken, name: &str, key: &KeyPair) -> EnrollRequest {
-    EnrollRequest::new(Presented::from_parts(Some(token.expose().into()), None).unwrap())
-        .with_node_name(NodeName::new(name).unwrap())
-        .with_csr(csr(key))
-}
-
-fn certificate(pem: &str) -> Caller {
-    let leaf = PeerLeaf::from_pem(pem).unwrap();
-    let enroll_core::model::Subject::Node(name) = leaf.id().subject() else { panic!("a master") };
-    Caller::Certificate { serial: leaf.serial(), node_name: name.clone() }
-}
-
-#[track_caller]
-fn refused(verdict: Verdict) -> Reason {
-    match verdict {
-        Verdict::Refused(rejection) => rejection.reason(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-#[track_caller]
-fn admitted(verdict: Verdict) -> (String, bool, enroll_core::model::NodeRecord) {
-    let Verdict::Admitted(admission) = verdict else { panic!("refused: {verdict:?}") };
-    let Credential::X509(x509) = &admission.credentials[0] else { panic!("no certificate") };
-    (x509.certificate.clone(), admission.redelivered, admission.node)
-}
+use enroll_core::store::Page;
+use rcgen::{KeyPair, SigningKey};
 
 #[tokio::test]
 async fn a_lost_answer_is_given_again_until_the_identity_is_used() {

@@ -107,21 +107,24 @@ impl Enroller {
             Ok(asked) => asked,
             Err(rejection) => return Ok((Method::Token, Verdict::Refused(rejection))),
         };
-        let seen = self.store.look_up(lookup(&asked)).await?;
+        let mut seen = self.store.look_up(lookup(&asked)).await?;
         trace.learn(&asked, &seen);
         let mut decision = decide(&asked, &seen, &attempt.claimant, attempt.at);
         for _round in 0..ROUNDS {
             let now = match decision {
                 Err(rejection) => return Ok((asked.method(), Verdict::Refused(rejection))),
                 Ok(Decision::Redeliver(redelivery)) => self.redeliver(attempt, redelivery).await?,
-                Ok(Decision::Approved(approval)) => self.redeem(attempt, approval).await?,
+                Ok(Decision::Approved(approval)) => {
+                    self.redeem(attempt, approval, &seen.name).await?
+                }
             };
             match now {
                 Step::Done(verdict) => {
                     self.note_old_secret(&asked, &verdict, attempt.at);
                     return Ok((asked.method(), verdict));
                 }
-                Step::Lost(seen) => {
+                Step::Lost(now) => {
+                    seen = *now;
                     decision = lost(&asked, &seen, &attempt.claimant, attempt.at);
                 }
             }

@@ -1,18 +1,20 @@
 //! The facade.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::config::MasterConfig;
 use super::error::Error;
+use super::fuse::Fuser;
 use super::observer::Observer;
 use super::policy::{AllowAll, Policy};
 use super::stamps::Stamps;
 use crate::decision::AutoEnrollment;
 use crate::issue::Issuer;
 use crate::model::{
-    AttemptRecord, Clock, CredentialKind, Entropy, Event, Fingerprint, SharedSecret,
+    AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, SharedSecret,
     SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
 };
 use crate::store::{Beat, Store};
@@ -34,6 +36,8 @@ pub struct Enroller {
     pub(super) auto: RwLock<Option<Arc<AutoEnrollment>>>,
     pub(super) config: MasterConfig,
     pub(super) reserved: BTreeSet<String>,
+    pub(super) command_kinds: BTreeMap<String, CommandClass>,
+    pub(super) fuser: Option<(Arc<dyn Fuser>, Duration)>,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -76,6 +80,8 @@ impl Enroller {
             auto: RwLock::default(),
             config: MasterConfig::default(),
             reserved: BTreeSet::new(),
+            command_kinds: BTreeMap::new(),
+            fuser: None,
             policy: Arc::new(AllowAll::new()),
             observers: Vec::new(),
             clock: Arc::new(SystemClock::new()),

@@ -6,8 +6,8 @@ use super::enroller::Enroller;
 use super::error::Error;
 use crate::issue::{Grant, Issued};
 use crate::model::{
-    ApiKey, Credential, CredentialKind, Event, Facts, IdentityId, IdentityRecord, NodeName,
-    NodeRecord, Reason, Rejection, Serial, Timestamp, What, renewal_due,
+    ApiKey, CommandRecord, Credential, CredentialKind, Event, Facts, IdentityId, IdentityRecord,
+    NodeName, NodeRecord, Reason, Rejection, Serial, Timestamp, What, renewal_due,
 };
 use crate::store::{Beat, IdentityKey, RenewOutcome, Renewal, UseOutcome};
 
@@ -66,6 +66,8 @@ pub struct BeatReply {
     pub heartbeat_interval: Duration,
     /// Whether the identity is to be renewed now.
     pub renew: bool,
+    /// What the node is to do, oldest first; handed over again until acknowledged.
+    pub commands: Vec<CommandRecord>,
 }
 
 /// What became of a heartbeat.
@@ -179,6 +181,7 @@ impl Enroller {
             server_time: caller.at,
             heartbeat_interval: self.config.heartbeat_interval,
             renew: renewal_is_due(&caller.identity, caller.at),
+            commands: self.deliver(caller).await?,
         }))
     }
 

@@ -2,11 +2,14 @@
 
 mod auto;
 mod batch;
+mod builtin_fuser;
 mod claimant;
+mod commands;
 mod config;
 mod enroll;
 mod enroller;
 mod error;
+mod fuse;
 mod members;
 mod observer;
 mod operator;
@@ -17,10 +20,12 @@ mod redemption;
 mod stamps;
 
 pub use auto::{AutoEnrollmentChange, AutoEnrollmentView};
+pub use builtin_fuser::BuiltinFuser;
 pub use config::MasterConfig;
 pub use enroll::{Admission, Verdict};
 pub use enroller::Enroller;
 pub use error::{Error, ErrorKind};
+pub use fuse::{FuseProgress, Fuser, WATCH_INTERVAL};
 pub use members::{
     AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Unauthorized,
 };

@@ -8,7 +8,8 @@ use crate::decision::{Approval, Redelivery, Take};
 use crate::issue::{Grant, IssueError, Issued};
 use crate::model::{
     AttemptId, AttemptOutcome, AttemptRecord, Credential, Event, IdentityId, IdentityRecord,
-    Method, NodeId, NodeName, NodeRecord, Reason, RedemptionId, Rejection, Snapshot, TokenId, What,
+    Method, NameState, NodeId, NodeName, NodeRecord, Reason, RedemptionId, Rejection, Snapshot,
+    TokenId, What,
 };
 use crate::store::{Redeem, RedeemOutcome, Redeliver, RedeliverOutcome};
 
@@ -26,6 +27,7 @@ impl Enroller {
         &self,
         attempt: &Attempt<'_>,
         approval: Approval,
+        before: &NameState,
     ) -> Result<Step, Error> {
         let made = match self.make_for(attempt, &approval).await {
             Ok(made) => made,
@@ -38,6 +40,9 @@ impl Enroller {
             Ok(RedeemOutcome::Enrolled(node)) => {
                 self.tell(&event);
                 self.note_unfamiliar(attempt, &event.what, &node);
+                if let NameState::Held(before) = before {
+                    self.unfuse(before).await;
+                }
                 Ok(admit(*node, made.into_iter().map(|issued| issued.credential), false))
             }
             Ok(RedeemOutcome::Lost(seen)) => {

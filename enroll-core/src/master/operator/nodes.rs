@@ -166,8 +166,9 @@ impl Enroller {
         let what = What::NodeDeleted { node_id: node.id, node_name: name.clone(), forced };
         let event = Event::by(at, actor, what);
         match self.store.delete_node(name, at, event.clone()).await? {
-            DeleteOutcome::Deleted(_) => {
+            DeleteOutcome::Deleted(node) => {
                 self.tell(&event);
+                self.unfuse(&node).await;
                 Ok(())
             }
             DeleteOutcome::NoSuchNode => Err(OperatorError::NotFound("node")),

@@ -1,0 +1,211 @@
+//! Commands and the step to full control.
+#![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
+mod bench;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bench::{Bench, admitted, bench, certificate, key};
+use enroll_core::master::{
+    AuthenticatedNode, BeatVerdict, BuiltinFuser, FuseProgress, Fuser, OperatorError,
+};
+use enroll_core::model::{
+    Clock, CommandClass, CommandId, CommandRecord, CommandStatus, FuseFailure, FuseId, FuseRecord,
+    NodeName, NodeRecord, SystemEntropy, TrustState,
+};
+use enroll_core::store::{Commands, Page, Store};
+use serde_json::json;
+
+const DEADLINE: Duration = Duration::from_secs(300);
+/// Past the deadline, whatever milliseconds operators' acts were set apart by.
+const OVERDUE: Duration = Duration::from_secs(301);
+
+fn name() -> NodeName {
+    NodeName::new("worker-1").unwrap()
+}
+
+fn builtin() -> Bench {
+    let Bench { clock, store, enroller } = bench();
+    let fuser = BuiltinFuser::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Arc::new(SystemEntropy::new()),
+    );
+    let enroller = enroller
+        .with_fuser(Arc::new(fuser), DEADLINE)
+        .with_command("ping", CommandClass::Monitor)
+        .with_command("restart", CommandClass::Control);
+    Bench { clock, store, enroller }
+}
+
+impl Bench {
+    async fn member(&self) -> String {
+        let token = self.mint(1).await;
+        admitted(self.ask(&token, "worker-1", &key()).await).0
+    }
+
+    async fn call(&self, pem: &str) -> AuthenticatedNode {
+        self.enroller.authenticate(&certificate(pem)).await.unwrap().unwrap()
+    }
+
+    async fn beat(&self, pem: &str) -> Vec<CommandRecord> {
+        let caller = self.call(pem).await;
+        let verdict = self.enroller.heartbeat(&caller, &name(), None).await.unwrap();
+        let BeatVerdict::Recorded(reply) = verdict else { panic!("{verdict:?}") };
+        reply.commands
+    }
+
+    async fn finish(&self, pem: &str, id: CommandId, done: bool) -> bool {
+        self.enroller.acknowledge(&self.call(pem).await, id, done, None).await.unwrap()
+    }
+
+    async fn state(&self) -> TrustState {
+        self.enroller.node(&name()).await.unwrap().state
+    }
+
+    async fn queue(&self, kind: &str) -> Result<CommandRecord, OperatorError> {
+        self.enroller.queue_command(&name(), kind, json!({}), "operator").await
+    }
+}
+
+fn failure(node: &NodeRecord) -> String {
+    node.fuse.clone().unwrap().ended.unwrap().failure.unwrap().source
+}
+
+#[tokio::test]
+async fn commands_wait_are_given_until_acknowledged_and_need_their_state() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    assert!(matches!(bench.queue("rm-rf").await, Err(OperatorError::Invalid(_))));
+    assert!(matches!(bench.queue("fuse").await, Err(OperatorError::Invalid(_))));
+    assert!(matches!(bench.queue("restart").await, Err(OperatorError::Conflict(_))));
+    let (one, two) = (bench.queue("ping").await.unwrap(), bench.queue("ping").await.unwrap());
+    let ids = |commands: &[CommandRecord]| commands.iter().map(|c| c.id).collect::<Vec<_>>();
+    assert_eq!(ids(&bench.beat(&pem).await), [one.id, two.id]);
+    assert_eq!(ids(&bench.beat(&pem).await), [one.id, two.id], "not acknowledged");
+    assert!(bench.finish(&pem, one.id, true).await);
+    assert!(bench.finish(&pem, one.id, false).await, "said twice");
+    assert_eq!(ids(&bench.beat(&pem).await), [two.id]);
+    let listed = bench.enroller.commands(&name(), Page::first(10)).await.unwrap();
+    let statuses: Vec<_> = listed.iter().map(|command| command.status).collect();
+    assert_eq!(statuses, [CommandStatus::Delivered, CommandStatus::Done]);
+}
+
+#[tokio::test]
+async fn the_worker_s_word_fuses_a_node_and_control_ends_with_it() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    bench.beat(&pem).await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    assert!(matches!(bench.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
+    let commands = bench.beat(&pem).await;
+    assert_eq!(commands[0].kind, BuiltinFuser::KIND);
+    assert!(bench.finish(&pem, commands[0].id, true).await);
+    assert_eq!(bench.state().await, TrustState::Fused);
+    let control = bench.queue("restart").await.unwrap();
+    let again = bench.enroller.regenerate(name(), "admin").await.unwrap().minted.token;
+    let (other, ..) = admitted(bench.ask(&again, "worker-1", &key()).await);
+    assert_eq!(bench.state().await, TrustState::Monitoring);
+    assert!(bench.beat(&other).await.is_empty(), "judged again when handed over");
+    let kept = bench.store.command(control.id).await.unwrap().unwrap();
+    assert_eq!(kept.status, CommandStatus::Failed);
+}
+
+#[tokio::test]
+async fn a_refusing_or_silent_worker_leaves_the_node_monitoring() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    let commands = bench.beat(&pem).await;
+    bench.finish(&pem, commands[0].id, false).await;
+    let node = bench.enroller.node(&name()).await.unwrap();
+    assert_eq!((node.state, &*failure(&node)), (TrustState::Monitoring, "worker_error"));
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    bench.enroller.tend().await.unwrap();
+    assert_eq!(bench.state().await, TrustState::Fusing);
+    bench.pass(OVERDUE);
+    bench.enroller.tend().await.unwrap();
+    let node = bench.enroller.node(&name()).await.unwrap();
+    assert_eq!((node.state, &*failure(&node)), (TrustState::Monitoring, "watchdog_timeout"));
+    assert!(bench.beat(&pem).await.is_empty(), "the command went with the attempt");
+}
+
+/// A fuser whose success comes when the test says, and that counts what is undone.
+struct Slow {
+    done_at: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    undone: AtomicU32,
+}
+
+#[async_trait]
+impl Fuser for Slow {
+    async fn begin(&self, _: &NodeRecord, _: FuseId) -> Result<String, FuseFailure> {
+        Ok("ticket".into())
+    }
+
+    async fn poll(&self, _: &NodeRecord, _: &FuseRecord) -> Result<FuseProgress, FuseFailure> {
+        let before_done = self.done_at.lock().unwrap().clone();
+        if let Some(meanwhile) = before_done {
+            meanwhile();
+        }
+        Ok(FuseProgress::Done)
+    }
+
+    async fn abort(&self, _: &NodeRecord, _: &FuseRecord) -> Result<(), FuseFailure> {
+        self.undone.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn i12_a_success_after_the_deadline_is_refused_and_undone() {
+    let Bench { clock, store, enroller } = bench();
+    let late = Arc::clone(&clock);
+    let fuser = Arc::new(Slow {
+        done_at: Mutex::new(Some(Arc::new(move || {
+            late.0.fetch_add(i64::try_from(OVERDUE.as_millis()).unwrap(), Ordering::SeqCst);
+        }))),
+        undone: AtomicU32::new(0),
+    });
+    let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    bench.member().await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    bench.enroller.tend().await.unwrap();
+    let node = bench.enroller.node(&name()).await.unwrap();
+    assert_eq!((node.state, &*failure(&node)), (TrustState::Monitoring, "watchdog_timeout"));
+    assert_eq!(fuser.undone.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn i12_a_success_that_a_deletion_overtook_is_undone() {
+    let Bench { clock, store, enroller } = bench();
+    let fuser = Arc::new(Slow { done_at: Mutex::new(None), undone: AtomicU32::new(0) });
+    let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    let pem = bench.member().await;
+    bench.call(&pem).await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    bench.enroller.delete_node(&name(), false, "admin").await.unwrap();
+    assert_eq!(fuser.undone.load(Ordering::SeqCst), 1);
+    bench.enroller.tend().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_degraded_node_and_a_master_without_a_fuser_do_not_fuse() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    bench.beat(&pem).await;
+    bench.pass(Duration::from_secs(90));
+    assert!(matches!(bench.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
+    let plain = without_fuser().await;
+    assert!(matches!(plain.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
+}
+
+async fn without_fuser() -> Bench {
+    let plain = bench();
+    plain.member().await;
+    plain
+}
