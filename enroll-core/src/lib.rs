@@ -13,3 +13,6 @@ pub mod issue;
 pub mod master;
 pub mod model;
 pub mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
