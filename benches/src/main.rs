@@ -1,1 +1,3 @@
+//! What a user would measure, beside its limit.
+
 fn main() {}

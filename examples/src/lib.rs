@@ -1,1 +1,1 @@
-//! x
+//! What the reference master, the reference worker and the demo share.

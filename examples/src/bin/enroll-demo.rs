@@ -1,1 +1,3 @@
+//! A master, three workers and every refusal, in one run.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! The reference master.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! The reference worker.
+
 fn main() {}
