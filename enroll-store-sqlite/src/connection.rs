@@ -1,0 +1,161 @@
+//! How a connection is opened: which library, which flags, which settings, each read back.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, types::FromSql};
+
+use crate::error::{OpenError, OpenErrorKind};
+use crate::options::Options;
+
+/// More statements than this crate has.
+const STATEMENTS: usize = 128;
+
+/// Held while a file is created, so that no connection of this process is opened on it meanwhile:
+/// closing any handle of a file drops all locks a process holds on it (POSIX), SQLite's too.
+static CREATING: Mutex<()> = Mutex::new(());
+
+/// Makes sure that the file is there, readable by nobody else if it was not, and gives its absolute
+/// path. A file that is there is not opened, and keeps the permissions it has.
+pub(crate) fn create(path: &Path) -> std::io::Result<PathBuf> {
+    let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(file) => made(path, &file)?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    // An absolute path is neither a URI nor `:memory:`, whatever the file is called.
+    path.canonicalize()
+}
+
+/// Gives a new file its permissions, whatever the umask left of them, and its place in the directory
+/// for good.
+fn made(path: &Path, file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+    }
+    file.sync_all()
+}
+
+/// Opens the connection that writes; the file is there already.
+pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
+    // `synchronous=FULL` syncs the write-ahead log at every commit: what was acknowledged is on the
+    // disk. `fullfsync` makes that true on macOS too, where a plain fsync stops at the drive's cache.
+    for (pragma, value, shown) in [
+        ("journal_mode", "WAL", "wal"),
+        ("synchronous", "FULL", "2"),
+        ("foreign_keys", "ON", "1"),
+        ("fullfsync", "ON", "1"),
+        ("checkpoint_fullfsync", "ON", "1"),
+    ] {
+        set(&connection, path, pragma, value, shown)?;
+    }
+    Ok(connection)
+}
+
+/// Opens one connection that reads.
+pub(crate) fn open_reader(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
+    set(&connection, path, "query_only", "ON", "1")?;
+    Ok(connection)
+}
+
+fn open(path: &Path, access: OpenFlags, options: &Options) -> Result<Connection, OpenError> {
+    // Each connection belongs to one thread, so SQLite needs no lock of its own around it.
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| OpenError::from_failure(path, error.into());
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let timeout = bounded(options.busy_timeout);
+    connection.busy_timeout(timeout).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    for (pragma, value, shown) in [
+        ("busy_timeout", timeout.as_millis().to_string(), timeout.as_millis().to_string()),
+        ("cache_size", format!("-{}", options.cache_kib), format!("-{}", options.cache_kib)),
+        // Savepoints keep their undo pages in memory, not in a file.
+        ("temp_store", "MEMORY".into(), "2".into()),
+        // A schema that somebody altered runs no function of the application's.
+        ("trusted_schema", "OFF".into(), "0".into()),
+    ] {
+        set(&connection, path, pragma, &value, &shown)?;
+    }
+    Ok(connection)
+}
+
+/// The timeout as SQLite can hold it, in whole milliseconds.
+fn bounded(timeout: Duration) -> Duration {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    Duration::from_millis(u64::from(millis.unsigned_abs()))
+}
+
+/// Sets one pragma and reads it back: SQLite ignores what it does not know.
+fn set(
+    connection: &Connection,
+    path: &Path,
+    pragma: &str,
+    value: &str,
+    shown: &str,
+) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::from_failure(path, error.into());
+    connection.execute_batch(&format!("PRAGMA {pragma} = {value}")).map_err(failed)?;
+    let now = read(connection, pragma).map_err(failed)?;
+    if now == shown {
+        return Ok(());
+    }
+    let why = format!("PRAGMA {pragma} is {now} where {shown} is needed");
+    Err(OpenError::new(OpenErrorKind::Setting, path, why))
+}
+
+fn read(connection: &Connection, pragma: &str) -> Result<String, rusqlite::Error> {
+    connection.query_row(&format!("PRAGMA {pragma}"), [], |row| {
+        let value = row.get_ref(0)?;
+        Ok(i64::column_result(value).map_or_else(
+            |_| String::column_result(value).unwrap_or_default(),
+            |number| number.to_string(),
+        ))
+    })
+}
+
+/// Refuses a library that can corrupt a database, or that cannot keep the schema.
+pub(crate) fn check_library(path: &Path) -> Result<(), OpenError> {
+    if is_safe(rusqlite::version_number()) {
+        return Ok(());
+    }
+    let why = format!(
+        "SQLite {} can corrupt a database in WAL mode; 3.51.3, 3.50.7, 3.44.6 or later is needed",
+        rusqlite::version()
+    );
+    Err(OpenError::new(OpenErrorKind::Library, path, why))
+}
+
+/// Whether a library of this version may be used. From 3.7.0 to 3.51.2 a checkpoint that raced a
+/// writer could reset the log too early and lose or corrupt committed pages (sqlite.org/wal.html,
+/// "the WAL-reset bug"); two branches got the fix too. What is older than WAL has no `STRICT` either.
+const fn is_safe(version: i32) -> bool {
+    matches!(version, 3_044_006..=3_044_999 | 3_050_007..=3_050_999 | 3_051_003..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_that_corrupt_are_refused() {
+        for bad in [3_006_023, 3_007_000, 3_044_005, 3_045_003, 3_050_006, 3_051_000, 3_051_002] {
+            assert!(!is_safe(bad), "{bad}");
+        }
+        for good in [3_044_006, 3_050_007, 3_051_003, 3_052_000, 3_054_001, 4_000_000] {
+            assert!(is_safe(good), "{good}");
+        }
+    }
+}

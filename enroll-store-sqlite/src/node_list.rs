@@ -1,0 +1,87 @@
+//! Lists of nodes, and what they are filtered by.
+
+use std::time::Duration;
+
+use enroll_core::model::{NodeName, NodeRecord, Status, Timestamp, TrustState};
+use enroll_core::store::{NodeFilter, Page};
+use rusqlite::named_params;
+
+use crate::error::Failure;
+use crate::rows;
+use crate::rows::node_columns;
+use crate::transaction::Transaction;
+
+pub(crate) fn list(
+    transaction: Transaction<'_>,
+    page: &Page<NodeName>,
+    filter: &NodeFilter,
+) -> Result<Vec<NodeRecord>, Failure> {
+    let wanted = filter
+        .status
+        .map_or(Liveness::ANY, |(status, at, stale_after)| Liveness::of(status, at, stale_after));
+    let values = named_params! {
+        ":after": page.after.as_ref().map_or("", NodeName::as_str),
+        ":limit": page.limit,
+        ":state": filter.state.map(TrustState::as_str),
+        ":arch": filter.arch,
+        ":cordoned": wanted.cordoned,
+        ":heard": wanted.heard,
+        ":seen_after": wanted.seen_after,
+        ":seen_until": wanted.seen_until,
+        ":degraded": filter.degraded.map(|(degraded, ..)| degraded),
+        ":last_stale": filter.degraded.map(|(_, at, stale_after)| last_stale(at, stale_after)),
+    };
+    transaction.list(LIST_NODES, values, rows::node)
+}
+
+/// A [`Status`] at an instant as bounds of columns; an absent one bounds nothing.
+struct Liveness {
+    cordoned: Option<bool>,
+    /// Whether it was ever heard from.
+    heard: Option<bool>,
+    /// Last heard from after this.
+    seen_after: Option<i64>,
+    /// Last heard from at this or before.
+    seen_until: Option<i64>,
+}
+
+impl Liveness {
+    const ANY: Self = Self { cordoned: None, heard: None, seen_after: None, seen_until: None };
+
+    fn of(status: Status, at: Timestamp, stale_after: Duration) -> Self {
+        let last_stale = last_stale(at, stale_after);
+        let live = Self { cordoned: Some(false), heard: Some(true), ..Self::ANY };
+        match status {
+            Status::Cordoned => Self { cordoned: Some(true), ..Self::ANY },
+            Status::Waiting => Self { heard: Some(false), ..live },
+            Status::Ready => Self { seen_after: Some(last_stale), ..live },
+            Status::Degraded => Self { seen_until: Some(last_stale), ..live },
+        }
+    }
+}
+
+/// The last instant at which a node was heard from that is degraded at `at`.
+fn last_stale(at: Timestamp, stale_after: Duration) -> i64 {
+    // Ages are whole milliseconds, so one reaches the threshold where it reaches the next whole one.
+    // None is below zero, so a threshold of zero is always reached.
+    match u64::try_from(stale_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX) {
+        0 => i64::MAX,
+        threshold => at.before(Duration::from_millis(threshold)).unix_millis(),
+    }
+}
+
+/// `list_nodes` reads along the names, from one page's end until the next is full.
+pub(crate) const LIST_NODES: &str = concat!(
+    "SELECT ",
+    node_columns!(),
+    " FROM enroll_nodes
+    WHERE name > :after
+        AND (:state IS NULL OR state = :state)
+        AND (:arch IS NULL OR facts ->> '$.arch' = :arch)
+        AND (:cordoned IS NULL OR cordoned = :cordoned)
+        AND (:heard IS NULL OR (last_seen_at IS NOT NULL) = :heard)
+        AND (:seen_after IS NULL OR last_seen_at > :seen_after)
+        AND (:seen_until IS NULL OR last_seen_at <= :seen_until)
+        AND (:degraded IS NULL OR coalesce(last_seen_at <= :last_stale, 0) = :degraded)
+    ORDER BY name LIMIT :limit"
+);

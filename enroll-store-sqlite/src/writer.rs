@@ -1,0 +1,206 @@
+//! The one thread that writes, and how it commits many operations at once.
+//!
+//! - **One writer.** SQLite has one at a time anyway; here nobody waits for a lock to find out.
+//! - **Group commit.** What waits is carried out in one transaction, up to [`MAX_BATCH`] operations,
+//!   and each is answered after the commit, never before. A batch is never waited for: while one is
+//!   being synced to the disk, the next collects by itself.
+//! - **One failing operation spoils nothing.** Each runs in a savepoint of its own; what it wrote is
+//!   undone when it fails or panics. A commit that fails is the answer to all of its batch, also to
+//!   those that only read: what they read was perhaps never committed.
+//! - **Bounded.** What no longer fits into the queue is told so at once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use enroll_core::store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::{Failure, store_error};
+use crate::options::Options;
+use crate::queue::{Closing, Queue};
+use crate::transaction::Transaction;
+
+/// The most operations in one transaction: enough to make the sync cheap, few enough that the first
+/// of them waits a few milliseconds at most.
+pub(crate) const MAX_BATCH: usize = 256;
+
+type Answer<T> = Result<T, StoreError>;
+
+/// The handle of the writing thread. Dropping it lets what waits be written, and waits for that.
+pub(crate) struct Writer {
+    queue: Arc<Queue<Box<dyn Operation>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread on a connection that is ready to write.
+    pub(crate) fn start(connection: Connection, options: &Options) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::new(options.queue_bound));
+        let theirs = Closing::of(&queue);
+        let thread = thread::Builder::new()
+            .name("enroll-writer".into())
+            .spawn(move || run(&connection, theirs.queue()))?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+
+    /// Carries `work` out in the next batch, and answers when that is on the disk.
+    pub(crate) async fn run<T, W>(&self, operation: &'static str, work: W) -> Answer<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let failed = |failure| store_error(operation, &Arc::new(failure));
+        let (reply, answer) = oneshot::channel();
+        let queued = Queued { operation, work: Some(work), result: None, reply };
+        self.queue.push(Box::new(queued)).map_err(failed)?;
+        answer.await.unwrap_or_else(|_| Err(failed(Failure::Stopped)))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            join(thread);
+        }
+    }
+}
+
+/// Waits for a thread to end, unless it is this one: a waker may drop the last handle.
+pub(crate) fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        // A panic was reported by the panic hook; there is nobody here to hand it to.
+        let _panicked = thread.join().is_err();
+    }
+}
+
+/// What waits for the writer.
+trait Operation: Send {
+    /// Whether nobody waits for its answer any more.
+    fn is_abandoned(&self) -> bool;
+    /// Carries it out and keeps its result for the answer; an error asks for it to be undone.
+    fn perform(&mut self, transaction: Transaction<'_>) -> Result<(), Arc<Failure>>;
+    /// Answers it, as its batch ended.
+    fn answer(self: Box<Self>, batch: Result<(), &Arc<Failure>>);
+}
+
+struct Queued<T, W> {
+    operation: &'static str,
+    work: Option<W>,
+    result: Option<Result<T, Arc<Failure>>>,
+    reply: oneshot::Sender<Answer<T>>,
+}
+
+impl<T, W> Operation for Queued<T, W>
+where
+    T: Send,
+    W: FnOnce(Transaction<'_>) -> Result<T, Failure> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn perform(&mut self, transaction: Transaction<'_>) -> Result<(), Arc<Failure>> {
+        let work = self.work.take();
+        let done = catch_unwind(AssertUnwindSafe(|| work.map(|work| work(transaction))));
+        let result = match done {
+            Ok(Some(result)) => result.map_err(Arc::new),
+            Ok(None) | Err(_) => Err(Arc::new(Failure::Panicked)),
+        };
+        let verdict = result.as_ref().map(|_| ()).map_err(Arc::clone);
+        self.result = Some(result);
+        verdict
+    }
+
+    fn answer(self: Box<Self>, batch: Result<(), &Arc<Failure>>) {
+        let result = match (batch, self.result) {
+            (Ok(()), Some(result)) => result,
+            (Err(failure), _) => Err(Arc::clone(failure)),
+            (Ok(()), None) => Err(Arc::new(Failure::Stopped)),
+        };
+        // Whoever asked may have gone; what was done stands all the same.
+        let _gone = self.reply.send(result.map_err(|why| store_error(self.operation, &why)));
+    }
+}
+
+fn run(connection: &Connection, queue: &Queue<Box<dyn Operation>>) {
+    while let Some(first) = queue.pop() {
+        run_batch(connection, queue, first);
+    }
+}
+
+/// Carries out one batch that begins with `first`, and answers all of it.
+fn run_batch(
+    connection: &Connection,
+    queue: &Queue<Box<dyn Operation>>,
+    first: Box<dyn Operation>,
+) {
+    let mut batch = Vec::new();
+    let ended = match begin(connection) {
+        Ok(()) => fill_and_commit(connection, queue, first, &mut batch),
+        Err(failure) => {
+            // Whoever waits behind would only wait as long again for the same answer.
+            batch.push(first);
+            batch.extend(std::iter::from_fn(|| queue.try_pop()).take(MAX_BATCH));
+            Err(failure)
+        }
+    };
+    if let Err(failure) = &ended {
+        tracing::error!(operations = batch.len(), error = %failure, "a batch was not committed");
+        // When this fails too, the next batch finds the transaction still open and tries again.
+        let _still_open = roll_back(connection).is_err();
+    }
+    for operation in batch {
+        operation.answer(ended.as_ref().copied());
+    }
+}
+
+fn fill_and_commit(
+    connection: &Connection,
+    queue: &Queue<Box<dyn Operation>>,
+    first: Box<dyn Operation>,
+    batch: &mut Vec<Box<dyn Operation>>,
+) -> Result<(), Arc<Failure>> {
+    let mut next = Some(first);
+    while let Some(mut operation) = next {
+        let performed = perform(connection, &mut *operation);
+        batch.push(operation);
+        performed?;
+        next = if batch.len() < MAX_BATCH { queue.try_pop() } else { None };
+    }
+    Ok(Transaction::new(connection).execute("COMMIT", &[]).map(drop)?)
+}
+
+/// Carries out one operation in its savepoint. An error means that the whole batch is lost.
+fn perform(connection: &Connection, operation: &mut dyn Operation) -> Result<(), Arc<Failure>> {
+    if operation.is_abandoned() {
+        return Ok(());
+    }
+    let transaction = Transaction::new(connection);
+    transaction.begin_operation()?;
+    if let Err(failure) = operation.perform(transaction) {
+        // After some errors SQLite gives the transaction up by itself, and the batch with it.
+        if connection.is_autocommit() {
+            return Err(failure);
+        }
+        transaction.undo()?;
+    }
+    Ok(transaction.keep_operation()?)
+}
+
+/// Begins a transaction that may write from the start: one that becomes a writer half way can be
+/// refused at once, however long it would wait.
+fn begin(connection: &Connection) -> Result<(), Arc<Failure>> {
+    roll_back(connection)?;
+    Ok(Transaction::new(connection).execute("BEGIN IMMEDIATE", &[]).map(drop)?)
+}
+
+/// Ends a transaction that is still open.
+pub(crate) fn roll_back(connection: &Connection) -> Result<(), Failure> {
+    if connection.is_autocommit() {
+        return Ok(());
+    }
+    Transaction::new(connection).execute("ROLLBACK", &[]).map(drop)
+}
