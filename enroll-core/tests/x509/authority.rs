@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -183,15 +183,8 @@ fn of_many_processes_one_creates_and_the_others_open() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
-    let start = || {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", THIS])
-            .env(DIR, temp.path().join("ca"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let started: Vec<_> = (0..6).map(|_| start()).collect();
+    let dir = temp.path().join("ca");
+    let started: Vec<_> = (0..6).map(|_| another_process(&dir, "0022")).collect();
     let mut prints: Vec<_> = started
         .into_iter()
         .map(|child| {
@@ -203,6 +196,29 @@ fn of_many_processes_one_creates_and_the_others_open() {
         .collect();
     prints.dedup();
     assert_eq!(prints.len(), 1, "{prints:?}");
+}
+
+#[test]
+fn the_modes_of_the_files_do_not_hang_on_the_umask() {
+    for umask in ["0000", "0077", "0277"] {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("ca");
+        another_process(&dir, umask).wait_with_output().unwrap();
+        assert_eq!(mode(&dir.join("ca.key")), 0o600, "{umask}");
+        assert_eq!(mode(&dir.join("ca.crt")), 0o644, "{umask}");
+    }
+}
+
+/// This very program, opening or creating the authority in `dir`.
+fn another_process(dir: &Path, umask: &str) -> Child {
+    Command::new("sh")
+        .args(["-c", "umask \"$1\"; exec \"$0\" --exact --nocapture \"$2\""])
+        .arg(std::env::current_exe().unwrap())
+        .args([umask, THIS])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]

@@ -18,12 +18,30 @@ type Change = fn(&mut CertificateParams);
 
 /// A certificate of nobody's authority that differs from a leaf's by `change`.
 fn self_made(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+    let mut params = leaf_params();
+    change(&mut params);
+    params.self_signed(&key_pair(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap().der().to_vec()
+}
+
+fn leaf_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.subject_alt_names = vec![uri("spiffe://enroll.internal/node/worker-1")];
-    change(&mut params);
-    params.self_signed(&key_pair(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap().der().to_vec()
+    params
+}
+
+/// Parameters of an authority called `name`.
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn root_of(key: &KeyPair, name: &str) -> Vec<u8> {
+    named(name).self_signed(key).unwrap().der().to_vec()
 }
 
 fn uri(text: &str) -> SanType {
@@ -59,6 +77,32 @@ fn an_expired_leaf_is_still_known_as_issued_and_another_fleets_is_not() {
     let other = TrustDomain::new("other.example").unwrap();
     let other = Authority::in_memory(&other, AT, &SystemEntropy::new()).unwrap();
     assert_eq!(peer.verify_issued_by(other.root()), Err(PeerError::Foreign));
+}
+
+/// The same key under another name is another authority.
+#[test]
+fn an_issuer_of_another_name_is_foreign() {
+    let key = key_pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let root = root_of(&key, "enroll.internal");
+    let issue = |issuer: &str| {
+        let params = leaf_params();
+        let issuer = rcgen::Issuer::new(named(issuer), &key);
+        PeerLeaf::parse(params.signed_by(&key, &issuer).unwrap().der()).unwrap()
+    };
+    let root = RootCertificate::from_der(&root).unwrap();
+    assert_eq!(issue("enroll.internal").verify_issued_by(&root), Ok(()));
+    assert_eq!(issue("other.internal").verify_issued_by(&root), Err(PeerError::Foreign));
+}
+
+#[test]
+fn a_negative_serial_is_refused() {
+    let serial = [0x41; 20];
+    let der = self_made(|p| p.serial_number = Some(serial.to_vec().into()));
+    let at = der.windows(20).position(|w| w == serial).unwrap();
+    assert!(PeerLeaf::parse(&der).is_ok());
+    let mut negative = der;
+    negative[at] = 0xc1;
+    assert_eq!(why(&negative), PeerError::Malformed);
 }
 
 #[test]
@@ -141,18 +185,14 @@ fn a_root_is_read_for_what_it_is() {
     let mut broken = authority.root_der().to_vec();
     *broken.last_mut().unwrap() ^= 1;
     assert_eq!(why(&broken), RootError::Signature);
-    let made = |key: &KeyPair, name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.self_signed(key).unwrap().der().to_vec()
-    };
     let key = key_pair(&rcgen::PKCS_ECDSA_P256_SHA256);
-    assert!(RootCertificate::from_der(&made(&key, "a.example")).is_ok());
-    assert_eq!(why(&made(&key, "A root of ours")), RootError::TrustDomain);
+    assert!(RootCertificate::from_der(&root_of(&key, "a.example")).is_ok());
+    assert_eq!(why(&root_of(&key, "A root of ours")), RootError::TrustDomain);
+    let other = rcgen::Issuer::new(named("b.example"), &key);
+    let handed = named("a.example").signed_by(&key, &other).unwrap();
+    assert_eq!(why(handed.der()), RootError::Signature);
     let rsa = key_pair(&rcgen::PKCS_RSA_SHA256);
-    assert_eq!(why(&made(&rsa, "a.example")), RootError::Key);
+    assert_eq!(why(&root_of(&rsa, "a.example")), RootError::Key);
 }
 
 proptest! {

@@ -135,7 +135,7 @@ const ATTRIBUTES: u8 = 0xa0;
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rcgen::{CertificateParams, KeyPair};
+    use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SigningKey as _};
 
     fn request() -> Vec<u8> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
@@ -154,6 +154,59 @@ mod tests {
         }
         let other = pem::encode("CERTIFICATE", &der);
         assert_eq!(Csr::parse(&other).map(|_| ()), Err(BadCsr::Pem));
+    }
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let len = content.len();
+        match len {
+            0..0x80 => [&[tag, len as u8], content].concat(),
+            0x80..0x100 => [&[tag, 0x81, len as u8], content].concat(),
+            _ => [&[tag, 0x82, (len >> 8) as u8, len as u8], content].concat(),
+        }
+    }
+
+    /// What becomes of a request whose parts are `info`, each whole in itself and all of them
+    /// truly signed, with `algorithm` as the algorithm's content and `tail` after the signature.
+    fn read(info: &[&[u8]], algorithm: &[u8], tail: &[u8]) -> Result<(), BadCsr> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let spki = key.subject_public_key_info();
+        let with_key = |part: &[u8]| if part == KEY { spki.clone() } else { part.to_vec() };
+        let info: Vec<u8> = info.iter().flat_map(|part| with_key(part)).collect();
+        let info = tlv(SEQUENCE, &info);
+        let signature = [&[0][..], &key.sign(&info).unwrap()].concat();
+        let all = [&*info, &tlv(SEQUENCE, algorithm), &tlv(0x03, &signature), tail].concat();
+        let csr = Csr::parse(&pem::encode(LABELS[0], &tlv(SEQUENCE, &all)))?;
+        csr.verify().map(|_| ())
+    }
+
+    /// Stands for the key's own encoding.
+    const KEY: &[u8] = b"key";
+    const WITH_SHA384: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+
+    #[test]
+    fn the_parts_of_a_request_are_these_and_no_more() {
+        let (version, subject, attributes) = (&VERSION_1[..], &[0x30, 0][..], &[0xa0, 0][..]);
+        for (info, whole) in [
+            (&[version, subject, KEY, attributes][..], true),
+            (&[version, subject, KEY], true),
+            (&[version, subject, KEY, attributes, attributes], false),
+            (&[version, subject, KEY, subject], false),
+            (&[version, subject, attributes], false),
+            (&[version, KEY, attributes], false),
+            (&[subject, KEY, attributes], false),
+            (&[&[2, 1, 1], subject, KEY, attributes], false),
+        ] {
+            let expected = if whole { Ok(()) } else { Err(BadCsr::Der) };
+            assert_eq!(read(info, WITH_SHA384, &[]), expected, "{info:x?}");
+        }
+        let info = [version, subject, KEY, attributes];
+        assert_eq!(read(&info, WITH_SHA384, &[5, 0]), Err(BadCsr::Der));
+        let with_null = [WITH_SHA384, &[5, 0]].concat();
+        assert_eq!(read(&info, &with_null, &[]), Err(BadCsr::Algorithm));
+        let with_sha256 = [&WITH_SHA384[..9], &[2]].concat();
+        assert_eq!(read(&info, &with_sha256, &[]), Err(BadCsr::Signature));
+        let ed25519 = [0x06, 3, 0x2b, 0x65, 0x70];
+        assert_eq!(read(&info, &ed25519, &[]), Err(BadCsr::Signature));
     }
 
     #[test]

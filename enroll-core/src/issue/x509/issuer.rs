@@ -104,13 +104,7 @@ impl Issuer for X509Issuer {
 
 /// The host of the endpoint a node advertises, where it is one that can stand in a certificate.
 fn endpoint_host(facts: &Facts) -> Option<Host> {
-    let rest = facts.advertised_endpoint.as_deref()?.strip_prefix("https://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => authority.split(':').next()?,
-    };
-    Host::new(host).ok()
+    Host::of_url(facts.advertised_endpoint.as_deref()?).ok()
 }
 
 #[cfg(test)]

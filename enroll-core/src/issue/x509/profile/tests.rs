@@ -167,6 +167,126 @@ fn other_extensions_are_caught() {
     );
 }
 
+/// The extension `id-ce <last>` in place of what rcgen would write.
+fn extension(last: u64, critical: bool, content: &[u8]) -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, last], content.to_vec());
+    extension.set_criticality(critical);
+    extension
+}
+
+/// The same content, but critical where it has to be plain, or the other way round.
+#[test]
+fn wrong_criticality_is_caught() {
+    let digital_signature = [0x03, 0x02, 0x07, 0x80];
+    assert_eq!(
+        caught(|p| {
+            p.is_ca = IsCa::NoCa;
+            p.custom_extensions = vec![extension(19, false, &[0x30, 0])];
+        }),
+        Some("basic constraints")
+    );
+    assert_eq!(
+        caught(|p| {
+            p.key_usages.clear();
+            p.custom_extensions = vec![extension(15, false, &digital_signature)];
+        }),
+        Some("key usage")
+    );
+    let server = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1];
+    let client = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+    let both = [&[0x30, 20][..], &server, &client].concat();
+    for critical in [true, false] {
+        assert_eq!(
+            caught(|p| {
+                p.extended_key_usages.clear();
+                p.custom_extensions = vec![extension(37, critical, &both)];
+            }),
+            critical.then_some("extended key usage")
+        );
+    }
+    let names = [
+        &[0x30, 42, 0x86, 31][..],
+        b"spiffe://enroll.internal/node/a",
+        &[0x82, 1, b'a', 0x87, 4, 10, 0, 0, 1],
+    ]
+    .concat();
+    for critical in [true, false] {
+        assert_eq!(
+            caught(|p| {
+                p.subject_alt_names.clear();
+                p.custom_extensions = vec![extension(17, critical, &names)];
+            }),
+            critical.then_some("subject alternative names")
+        );
+    }
+}
+
+#[test]
+fn key_identifiers_of_another_form_are_caught() {
+    let (authority, key) = (authority(), key());
+    let profile = profile(&authority, &key);
+    let part = |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = params(&profile).unwrap();
+        change(&mut params);
+        let made = params.signed_by(&key, authority.issuer()).unwrap();
+        check(made.der(), &profile).err().map(|off| off.part())
+    };
+    let id = |tag: u8, id: &[u8]| [&[tag, id.len() as u8], id].concat();
+    for critical in [true, false] {
+        let own = extension(14, critical, &id(0x04, &key_id(&key)));
+        let constraints = extension(19, true, &[0x30, 0]);
+        let replaced = part(&|p| {
+            p.is_ca = IsCa::NoCa;
+            p.custom_extensions = vec![constraints.clone(), own.clone()];
+        });
+        assert_eq!(replaced, critical.then_some("subject key id"));
+    }
+    let root = id(0x80, authority.root().key_id());
+    let issuer = id(0xa1, &[0x82, 1, b'a']);
+    let serial = id(0x82, &[1]);
+    for (critical, content, caught) in [
+        (false, root.clone(), false),
+        (true, root.clone(), true),
+        (false, [root.clone(), issuer.clone()].concat(), true),
+        (false, [root.clone(), issuer, serial.clone()].concat(), true),
+        (false, [root, serial].concat(), true),
+        (false, Vec::new(), true),
+    ] {
+        let replaced = part(&|p| {
+            p.use_authority_key_identifier_extension = false;
+            p.custom_extensions = vec![extension(35, critical, &id(0x30, &content))];
+        });
+        assert_eq!(replaced, caught.then_some("authority key id"), "{content:x?}");
+    }
+}
+
+/// The algorithm stands in a certificate twice; either place could be rewritten after signing.
+#[test]
+fn another_algorithm_is_caught() {
+    let (authority, key) = (authority(), key());
+    let profile = profile(&authority, &key);
+    let der = authority.sign(&profile).unwrap();
+    let with_sha256 = [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    let places: Vec<_> = (0..der.len()).filter(|&at| der[at..].starts_with(&with_sha256)).collect();
+    let [inner, outer] = places[..] else { panic!("{places:?}") };
+    for changed in [&[inner][..], &[outer], &[inner, outer]] {
+        let mut der = der.clone();
+        changed.iter().for_each(|at| der[at + with_sha256.len() - 1] = 3);
+        assert_eq!(check(&der, &profile), Err(OffProfile { part: "signature algorithm" }));
+    }
+}
+
+#[test]
+fn a_serial_of_too_few_bits_is_caught() {
+    let (authority, key) = (authority(), key());
+    for (bytes, fits) in [(vec![0x41; 16], true), (vec![0x41; 15], false), (vec![0xc1; 16], false)]
+    {
+        let serial = Serial::from_bytes(&bytes).unwrap();
+        let profile = Profile { serial, ..profile(&authority, &key) };
+        assert_eq!(authority.sign(&profile).is_ok(), fits, "{serial}");
+    }
+}
+
 #[test]
 fn names_without_a_subject_have_to_be_critical() {
     let (authority, key) = (authority(), key());
