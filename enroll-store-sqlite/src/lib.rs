@@ -42,6 +42,8 @@ mod redemptions;
 mod rows;
 mod schema;
 mod settings;
+#[cfg(feature = "testing")]
+mod temporary;
 mod tokens;
 mod transaction;
 mod writer;
@@ -80,8 +82,9 @@ struct Inner {
     path: PathBuf,
     /// When a write last showed that writing works.
     wrote: Mutex<Option<Instant>>,
+    /// Removed after the file in it is closed.
     #[cfg(feature = "testing")]
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl SqliteStore {
@@ -101,23 +104,6 @@ impl SqliteStore {
     pub async fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref().to_owned();
         opened(path.clone(), move || Inner::open(&path, &options)).await
-    }
-
-    /// Opens a new database that is removed with its last handle, for tests.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    #[cfg(feature = "testing")]
-    pub async fn open_temp() -> Result<Self, OpenError> {
-        opened(PathBuf::from("(temporary)"), || {
-            let unusable =
-                |error| OpenError::new(OpenErrorKind::Unavailable, Path::new("(temporary)"), error);
-            let directory = tempfile::tempdir().map_err(|error: std::io::Error| unusable(error))?;
-            let mut inner = Inner::open(&directory.path().join("enroll.db"), &Options::default())?;
-            inner._directory = Some(directory);
-            Ok(inner)
-        })
-        .await
     }
 
     /// Where the database is, as an absolute path.
@@ -168,7 +154,7 @@ impl Inner {
             writer: Writer::start(writing, options).map_err(unusable)?,
             wrote: Mutex::new(None),
             #[cfg(feature = "testing")]
-            _directory: None,
+            directory: None,
             path,
         })
     }
