@@ -1,6 +1,8 @@
 //! Everything `enroll` speaks over HTTP: the master's listener and routers, the worker's pinned
 //! client.
 
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod server;
 pub mod tls;
 pub mod wire;

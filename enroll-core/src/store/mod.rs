@@ -25,7 +25,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use identities::{Identities, IdentityKey, Member, RenewOutcome, Renewal, UseOutcome};
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
 pub use memory::MemoryStore;
-pub use nodes::{Beat, DeleteOutcome, NodeFilter, Nodes, Transition};
+pub use nodes::{Beat, DeleteOutcome, NodeCount, NodeFilter, Nodes, Transition};
 pub use redemptions::{Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions};
 pub use settings::{Admins, Probe, Setting, Settings};
 pub use tokens::{Mint, MintOutcome, NameRule, RevokeOutcome, Tokens};

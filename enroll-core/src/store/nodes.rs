@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{Page, StoreError};
 use crate::model::{
-    Event, Facts, FuseId, FuseRecord, NodeId, NodeName, NodeRecord, Status, Timestamp, TrustState,
+    Event, Facts, FuseId, FuseRecord, Health, NodeId, NodeName, NodeRecord, Status, Timestamp,
+    TrustState,
 };
 
 /// Which nodes to list. Conditions on liveness are given as of an instant, since health is derived.
@@ -22,6 +23,18 @@ pub struct NodeFilter {
     pub degraded: Option<(bool, Timestamp, Duration)>,
     /// Only of this architecture.
     pub arch: Option<String>,
+}
+
+/// How many nodes there are of one state and health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store builds every field")]
+pub struct NodeCount {
+    /// Of this state.
+    pub state: TrustState,
+    /// Of this health.
+    pub health: Health,
+    /// So many.
+    pub nodes: u64,
 }
 
 /// One heartbeat.
@@ -96,6 +109,17 @@ pub trait Nodes: Send + Sync {
         page: Page<NodeName>,
         filter: NodeFilter,
     ) -> Result<Vec<NodeRecord>, StoreError>;
+
+    /// Counts nodes by state and health, as of an instant; combinations without a node may be left
+    /// out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn count_nodes(
+        &self,
+        at: Timestamp,
+        stale_after: Duration,
+    ) -> Result<Vec<NodeCount>, StoreError>;
 
     /// Keeps new work away from a node, or lets it in again; `event` is journalled if that changed
     /// anything. `None` when no node has the name.

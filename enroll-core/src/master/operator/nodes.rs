@@ -9,7 +9,7 @@ use crate::master::Enroller;
 use crate::model::{
     AttemptId, AttemptRecord, Event, Facts, JournalledEvent, NodeName, NodeRecord, What,
 };
-use crate::store::{DeleteOutcome, NameRule, NodeFilter, Page};
+use crate::store::{DeleteOutcome, NameRule, NodeCount, NodeFilter, Page};
 
 /// A wish to register a node before its machine exists.
 #[derive(Debug, Clone)]
@@ -103,6 +103,14 @@ impl Enroller {
         filter: NodeFilter,
     ) -> Result<Vec<NodeRecord>, OperatorError> {
         Ok(self.store.nodes(page, filter).await?)
+    }
+
+    /// Counts nodes by state and health: for gauges.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn count_nodes(&self) -> Result<Vec<NodeCount>, OperatorError> {
+        Ok(self.store.count_nodes(self.clock.now(), self.config.stale_after).await?)
     }
 
     /// The node of this name.

@@ -1,8 +1,13 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{MemoryStore, State, page};
 use crate::model::{Event, Health, NodeName, NodeRecord, Timestamp};
-use crate::store::{Beat, DeleteOutcome, NodeFilter, Nodes, Page, StoreError, Transition};
+use crate::store::{
+    Beat, DeleteOutcome, NodeCount, NodeFilter, Nodes, Page, StoreError, Transition,
+};
 
 #[async_trait]
 impl Nodes for MemoryStore {
@@ -21,6 +26,19 @@ impl Nodes for MemoryStore {
         Ok(page(Page { after: after.as_ref(), limit: *limit }, rows, |node, seen| {
             node.name > *seen
         }))
+    }
+
+    async fn count_nodes(
+        &self,
+        at: Timestamp,
+        stale_after: Duration,
+    ) -> Result<Vec<NodeCount>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for node in self.state().nodes.values() {
+            *counts.entry((node.state, node.health(at, stale_after))).or_insert(0) += 1;
+        }
+        let count = |((state, health), nodes)| NodeCount { state, health, nodes };
+        Ok(counts.into_iter().map(count).collect())
     }
 
     async fn set_cordon(
