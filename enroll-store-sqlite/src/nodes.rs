@@ -1,12 +1,13 @@
 //! Nodes, and the names they have.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use enroll_core::decision::Take;
 use enroll_core::model::{Event, Facts, NodeId, NodeName, NodeRecord, Timestamp, TrustState};
 use enroll_core::store::{
-    Beat, DeleteOutcome, NodeFilter, Nodes, Page, Redeem, StoreError, Transition,
+    Beat, DeleteOutcome, NodeCount, NodeFilter, Nodes, Page, Redeem, StoreError, Transition,
 };
 use rusqlite::named_params;
 
@@ -28,6 +29,15 @@ impl Nodes for SqliteStore {
         filter: NodeFilter,
     ) -> Result<Vec<NodeRecord>, StoreError> {
         self.read("list nodes", move |transaction| node_list::list(transaction, &page, &filter))
+            .await
+    }
+
+    async fn count_nodes(
+        &self,
+        at: Timestamp,
+        stale_after: Duration,
+    ) -> Result<Vec<NodeCount>, StoreError> {
+        self.read("count nodes", move |transaction| node_list::count(transaction, at, stale_after))
             .await
     }
 

@@ -99,7 +99,7 @@ impl<'r, 's> Columns<'r, 's> {
         }
     }
 
-    fn word<T: FromStr>(&mut self) -> Result<T, Failure> {
+    pub(crate) fn word<T: FromStr>(&mut self) -> Result<T, Failure> {
         self.read(|word: Box<str>| word.parse().ok())
     }
 

@@ -92,6 +92,7 @@ pub struct Transition {
 /// - **N4** Lists are by name, ascending, and stable under concurrent inserts.
 /// - **N5** `transition` writes if and only if the node is there, in the state `from`, and the id of
 ///   the attempt it keeps (`None` where it keeps none) is `attempt`.
+/// - **N6** `count_nodes` counts every node once, by the health it has at `at`.
 #[async_trait]
 pub trait Nodes: Send + Sync {
     /// The node that has this name.

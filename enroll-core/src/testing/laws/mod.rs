@@ -135,6 +135,7 @@ macro_rules! __store_laws {
                 n3_facts_are_the_latest
                 n3_a_heartbeat_of_an_earlier_enrollment_is_none
                 n3_heartbeats_of_nodes_that_are_gone_are_left_out
+                n6_counts_are_those_of_the_list
                 n3_heartbeats_beside_each_other_are_all_recorded
                 n4_nodes_are_listed_by_name
                 n4_filters_come_before_the_page

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::fleet::{Fleet, at, event, some};
 use crate::model::{
-    Facts, IdentityId, NodeName, NodeRecord, Reason, Status, Timestamp, TokenStatus, TrustState,
+    Facts, Health, IdentityId, NodeName, NodeRecord, Reason, Status, Timestamp, TokenStatus,
+    TrustState,
 };
-use crate::store::{Beat, DeleteOutcome, NodeFilter, Page, RedeemOutcome, Store, UseOutcome};
+use crate::store::{
+    Beat, DeleteOutcome, NodeCount, NodeFilter, Page, RedeemOutcome, Store, UseOutcome,
+};
 use crate::testing::{Claimant, name, race, together};
 
 /// N1: of 64 machines that claim one name with one unlimited token at once, one has it.
@@ -360,6 +363,30 @@ pub async fn n_many_cordons_at_once_are_one_change(store: Arc<dyn Store>) {
     let outcomes = race(cordons.collect::<Vec<_>>()).await;
     assert!(outcomes.iter().flatten().all(|node| node.cordoned), "cordon: everybody sees it");
     assert_eq!(fleet.events().await, [event("c", at(1))], "cordon: one change, one event");
+}
+
+/// N6: nodes are counted by state and health, as a list would show them.
+pub async fn n6_counts_are_those_of_the_list(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    fleet.bound("pending", at(0)).await;
+    let token = fleet.unlimited(at(0)).await;
+    let mut beats = Vec::new();
+    for (name, seen) in [("silent", None), ("stale", Some(at(2))), ("live", Some(at(3)))] {
+        let node_id = fleet.enroll(&Claimant::new(&token, name), at(1)).await.node.id;
+        beats.extend(seen.map(|at| Beat { node_id, at, facts: None }));
+    }
+    some(fleet.store.record_beats(beats).await);
+    let stale_after = Duration::from_secs(10);
+    let mut counted = some(fleet.store.count_nodes(at(12), stale_after).await);
+    counted.sort_by_key(|count| (count.state, count.health));
+    let one = |state, health| NodeCount { state, health, nodes: 1 };
+    let expected = [
+        one(TrustState::Pending, Health::Waiting),
+        one(TrustState::Monitoring, Health::Waiting),
+        one(TrustState::Monitoring, Health::Ready),
+        one(TrustState::Monitoring, Health::Degraded),
+    ];
+    assert_eq!(counted, expected, "N6");
 }
 
 /// N3, I2: an id that is a node's and one that is an identity's are not mixed up.
