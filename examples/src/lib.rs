@@ -1,1 +1,6 @@
 //! What the reference master, the reference worker and the demo share.
+
+/// The README's code is compiled with the tests, so that it cannot fall behind.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

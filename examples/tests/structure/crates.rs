@@ -61,7 +61,7 @@ fn the_readme_draws_the_crates_as_they_are() {
     assert_eq!(drawn(&readme), real, "left: README.md, right: cargo metadata");
 }
 
-/// The lines `crate ← imported, imported` between the two marks.
+/// The lines `crate → imported, imported` between the two marks.
 fn drawn(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let (_, after) = readme.split_once("<!-- crates -->").expect("the drawing begins");
     let (drawing, _) = after.split_once("<!-- /crates -->").expect("the drawing ends");
@@ -70,7 +70,9 @@ fn drawn(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
         .map(|line| {
             let (name, imports) = line.split_once('→').unwrap_or((line, ""));
             let imports = imports.split(',').map(str::trim).filter(|import| !import.is_empty());
-            (name.trim(), imports.collect())
+            // What stands behind a name without imports is for people.
+            let name = name.split_whitespace().next().expect("a line begins with a name");
+            (name, imports.collect())
         })
         .collect()
 }
