@@ -12,6 +12,7 @@ pub mod decision;
 pub mod issue;
 pub mod master;
 pub mod model;
+mod pem;
 pub mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]

@@ -16,10 +16,10 @@ use crate::model::{
 
 use super::authority_error::AuthorityError;
 use super::files::{Place, Presence, Texts};
-use super::pem;
 use super::root::{self, RootCertificate, RootError};
 use super::sign::date;
 use super::signer::Signer;
+use crate::pem;
 
 /// A fleet's certificate authority: P-256, valid ten years, kept as `ca.key` and `ca.crt`.
 ///

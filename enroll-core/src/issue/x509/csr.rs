@@ -3,8 +3,8 @@
 use crate::model::Sha256;
 
 use super::key::PublicKey;
-use super::pem;
 use super::signed::{SEQUENCE, Signed, element};
+use crate::pem;
 
 /// A request for a certificate, read but not yet believed.
 ///

@@ -91,7 +91,7 @@ impl Issuer for X509Issuer {
         let leaf = PeerLeaf::parse(certificate).ok()?;
         let starts = leaf.not_before().after(Leaf::BACK);
         Some(self.credential(
-            super::pem::encode("CERTIFICATE", certificate),
+            crate::pem::encode("CERTIFICATE", certificate),
             starts,
             leaf.not_after(),
         ))

@@ -7,8 +7,9 @@ use crate::model::{Entropy, Host, NodeName, Serial, Sha256, Timestamp};
 use super::authority::Authority;
 use super::csr::ProvenKey;
 use super::profile::{AltName, Profile};
+use super::root;
 use super::sign::IssueError;
-use super::{pem, root};
+use crate::pem;
 
 /// What a node's certificate is to say. All of it is the master's decision but the key.
 ///

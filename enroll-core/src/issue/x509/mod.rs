@@ -45,7 +45,6 @@ mod key;
 mod leaf;
 mod master_cert;
 mod peer;
-mod pem;
 mod profile;
 mod root;
 mod sign;

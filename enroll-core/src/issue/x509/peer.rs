@@ -6,9 +6,9 @@ use x509_parser::extensions::GeneralName;
 use crate::model::{Serial, Sha256, SpiffeId, Timestamp};
 
 use super::key::PublicKey;
-use super::pem;
 use super::root::{RootCertificate, parse_certificate};
 use super::signed::Signed;
+use crate::pem;
 
 /// The leaf certificate of a peer: who it says its holder is.
 ///

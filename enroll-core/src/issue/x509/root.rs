@@ -8,8 +8,8 @@ use x509_parser::x509::{X509Name, X509Version};
 use crate::model::{Fingerprint, Timestamp, TrustDomain};
 
 use super::key::PublicKey;
-use super::pem;
 use super::signed::Signed;
+use crate::pem;
 
 /// A root certificate of a fleet: self-signed, an authority, named after its trust domain.
 #[derive(Clone)]

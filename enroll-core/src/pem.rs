@@ -6,10 +6,19 @@
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+/// The label of a certificate.
+pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
+/// The label of a private key in PKCS #8.
+#[cfg(feature = "x509")]
+pub(crate) const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// The label of a certificate request.
+#[cfg(feature = "x509")]
+pub(crate) const REQUEST: &str = "CERTIFICATE REQUEST";
+
 /// What the block of `label` in `text` holds; `None` when `text` is anything but that one block.
 ///
 /// Wiped on drop, because a private key is read this way too.
-pub(super) fn decode(label: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn decode(label: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let body = text
         .trim_ascii()
         .strip_prefix("-----BEGIN ")?
@@ -27,8 +36,17 @@ pub(super) fn decode(label: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
     (!der.is_empty()).then_some(der)
 }
 
+/// What the blocks of `label` in `text` hold, in order; `None` when `text` is anything but at least
+/// one of them, one after the other.
+#[cfg(feature = "x509")]
+pub(crate) fn decode_all(label: &str, text: &str) -> Option<Vec<Zeroizing<Vec<u8>>>> {
+    let end = format!("-----END {label}-----");
+    let blocks = text.trim_ascii_end().split_inclusive(&end).map(|block| decode(label, block));
+    blocks.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+}
+
 /// `der` as a block of `label`, lines of 64 characters, a line break at the end.
-pub(super) fn encode(label: &str, der: &[u8]) -> String {
+pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     let body = Zeroizing::new(BASE64.encode(der));
     // Reserved in full, so that growing leaves no copy of a private key behind.
     let mut text = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 34);
@@ -67,6 +85,23 @@ mod tests {
             "-----BEGIN X-----".into(),
         ] {
             assert!(decode("X", &bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[cfg(feature = "x509")]
+    #[test]
+    fn blocks_in_a_row_are_read_in_order_and_nothing_between_them() {
+        let (one, two) = (encode("X", b"one"), encode("X", b"two"));
+        let read = |text: &str| {
+            decode_all("X", text).map(|all| all.iter().map(|it| it.to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&one), Some(vec![b"one".to_vec()]));
+        assert_eq!(read(&format!("{one}\n{two}")), Some(vec![b"one".to_vec(), b"two".to_vec()]));
+        let foreign = encode("Y", b"other");
+        for bad in
+            ["", "x", &format!("{one}x{two}"), &format!("{one}{foreign}"), &one[..one.len() - 3]]
+        {
+            assert_eq!(read(bad), None, "{bad:?}");
         }
     }
 
