@@ -16,6 +16,7 @@ mod node;
 mod pattern;
 mod reason;
 mod record;
+mod recovery;
 mod request;
 mod secret;
 mod serial;
@@ -41,6 +42,7 @@ pub use record::{
     AdminRecord, AttemptOutcome, AttemptRecord, CredentialKind, CredentialRecord, IdentityRecord,
     NodeRecord, RedemptionRecord, TokenRecord,
 };
+pub use recovery::recovery_message;
 pub use request::{AttemptKey, ClaimKey, EnrollRequest, Facts, Origin, Presented, PresentedToken};
 pub use secret::{
     AdminToken, ApiKey, BearerDigest, SecretError, SecretMatched, SharedSecret, SharedSecretDigest,
