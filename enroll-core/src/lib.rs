@@ -9,6 +9,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod decision;
+pub mod failpoint;
 pub mod issue;
 pub mod master;
 pub mod model;
@@ -17,3 +18,4 @@ pub mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+pub mod worker;

@@ -1,0 +1,109 @@
+//! What a worker tells whoever looks after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::Purpose;
+use super::error::WorkerError;
+use super::identity::Identity;
+use super::master::CallError;
+use super::state::StateError;
+
+/// Something that happened. None of it holds a secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WorkerEvent<'a> {
+    /// A call for credentials begins.
+    CallStarted {
+        /// What it is to bring.
+        purpose: Purpose,
+        /// The first is 1.
+        number: u32,
+    },
+    /// A call for credentials failed.
+    CallFailed {
+        /// What it was to bring.
+        purpose: Purpose,
+        /// Why.
+        error: &'a CallError,
+        /// When it is repeated; absent where it is not.
+        retry_in: Option<Duration>,
+    },
+    /// The worker has become a member.
+    Enrolled {
+        /// Who it is now.
+        identity: &'a Identity,
+        /// Whether the answer to an earlier call was repeated.
+        redelivered: bool,
+    },
+    /// A credential was followed by its successor.
+    Renewed {
+        /// By which call.
+        purpose: Purpose,
+        /// Who it is, with the new times.
+        identity: &'a Identity,
+    },
+    /// There is no identity yet; the worker looks again in a while.
+    Waiting {
+        /// What it waits for.
+        cause: &'a WorkerError,
+    },
+    /// The master heard the worker.
+    BeatSent {
+        /// When the next one goes out.
+        next_in: Duration,
+    },
+    /// The master did not hear the worker.
+    BeatFailed {
+        /// Why.
+        cause: BeatFailure<'a>,
+        /// When the next one goes out.
+        retry_in: Duration,
+    },
+    /// A command was carried out, or failed, and the master knows.
+    CommandReported {
+        /// Its id.
+        id: &'a str,
+        /// Whether it was done.
+        done: bool,
+    },
+}
+
+/// Why a heartbeat did not arrive.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BeatFailure<'a> {
+    /// The call failed.
+    Call(&'a CallError),
+    /// The identity files are gone or damaged. Nothing was sent.
+    State(&'a StateError),
+}
+
+/// Is told what happens, in order, from within the worker's own task: it must return soon.
+pub trait WorkerObserver: Send + Sync {
+    /// Takes note of `event`.
+    fn note(&self, event: &WorkerEvent<'_>);
+}
+
+impl<O: WorkerObserver + ?Sized> WorkerObserver for Arc<O> {
+    fn note(&self, event: &WorkerEvent<'_>) {
+        (**self).note(event);
+    }
+}
+
+/// Writes every event to [`tracing`], failures as warnings.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Traced;
+
+impl WorkerObserver for Traced {
+    fn note(&self, event: &WorkerEvent<'_>) {
+        match event {
+            WorkerEvent::CallFailed { .. } | WorkerEvent::BeatFailed { .. } => {
+                tracing::warn!(?event, "worker");
+            }
+            WorkerEvent::BeatSent { .. } => tracing::debug!(?event, "worker"),
+            event => tracing::info!(?event, "worker"),
+        }
+    }
+}

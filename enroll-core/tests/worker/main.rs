@@ -1,0 +1,10 @@
+//! The worker's half, against a master that really signs, in directories that really exist.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod bootstrap;
+mod crash;
+mod fake;
+mod run;
+mod serve;
+mod state;
+mod support;
