@@ -1,8 +1,10 @@
 //! How many connections are open, in all and per address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::super::address::Group;
 
 /// Counts open connections. Holds at most one entry per open connection.
 #[derive(Debug)]
@@ -62,25 +64,6 @@ impl Drop for Place {
         match open.by_group.get_mut(&group) {
             Some(here) if *here > 1 => *here -= 1,
             _ => drop(open.by_group.remove(&group)),
-        }
-    }
-}
-
-/// Addresses that one party controls: an IPv4 address, or an IPv6 `/64`, the least a site is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Group {
-    V4(Ipv4Addr),
-    V6([u16; 4]),
-}
-
-impl Group {
-    fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                Self::V6([a, b, c, d])
-            }
         }
     }
 }
