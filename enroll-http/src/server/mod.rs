@@ -1,12 +1,23 @@
 //! The master's side of HTTP.
 
 mod address;
+mod answer;
 mod body;
+mod ca;
+mod enroll;
+mod gate;
+mod health;
 mod limit;
 mod listen;
+mod member;
 mod proxies;
+mod steady;
 
 pub use body::{BODY_DEADLINE, BodyDeadline, BodyDeadlineService, BodyError, MAX_BODY, read_body};
+pub use ca::CA_FINGERPRINT;
+pub use enroll::{EnrollOptions, PathError, enroll_router, router};
 pub use limit::AddressLimiter;
 pub use listen::{Drained, Exchange, Limits, Listener, PeerAddr, PeerCertificate, long_lived};
+pub use member::Member;
 pub use proxies::{Proxies, ProxyError};
+pub use steady::{SteadyOptions, steady_router};

@@ -107,25 +107,27 @@ impl fmt::Display for ErrorCode {
 pub struct Problem {
     /// A URN that names the kind of problem.
     #[serde(rename = "type", default)]
-    #[schema(example = "urn:enroll:reason:expired")]
-    uri: String,
+    #[schema(value_type = String, example = "urn:enroll:reason:expired")]
+    uri: Box<str>,
     /// What happened, the same for each of a kind.
     #[serde(default)]
-    title: String,
+    #[schema(value_type = String)]
+    title: Box<str>,
     /// The HTTP status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What it was in this case.
     #[serde(default)]
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// The stable code of a rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, schema_with = reasons)]
-    reason: Option<String>,
+    reason: Option<Box<str>>,
     /// What the operator does next; with `reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, nullable = false)]
-    hint: Option<String>,
+    #[schema(value_type = String, required = false)]
+    hint: Option<Box<str>>,
     /// When asking again may help, in seconds; the `Retry-After` header says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false, minimum = 1)]
@@ -133,7 +135,7 @@ pub struct Problem {
     /// The stable code of an error that is no rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, schema_with = codes)]
-    code: Option<String>,
+    code: Option<Box<str>>,
 }
 
 impl Problem {
@@ -142,16 +144,16 @@ impl Problem {
 
     /// An error. `detail` is a sentence that holds no secret and no unescaped text from the network.
     #[must_use]
-    pub fn error(code: ErrorCode, detail: impl Into<String>) -> Self {
+    pub fn error(code: ErrorCode, detail: impl Into<Box<str>>) -> Self {
         Self {
-            uri: format!("urn:enroll:error:{code}"),
-            title: code.title().to_owned(),
+            uri: format!("urn:enroll:error:{code}").into(),
+            title: code.title().into(),
             status: code.status().as_u16(),
             detail: detail.into(),
             reason: None,
             hint: None,
             retry_after_secs: None,
-            code: Some(code.as_str().to_owned()),
+            code: Some(code.as_str().into()),
         }
     }
 
@@ -202,7 +204,7 @@ impl Problem {
     pub fn rejection(&self) -> Option<Rejection> {
         let mut rejection = Rejection::new(self.reason()?);
         if !self.detail.is_empty() {
-            rejection = rejection.with_detail(self.detail.clone());
+            rejection = rejection.with_detail(&*self.detail);
         }
         Some(match self.retry_after() {
             Some(span) => rejection.with_retry_after(span),
@@ -215,12 +217,12 @@ impl From<&Rejection> for Problem {
     fn from(rejection: &Rejection) -> Self {
         let reason = rejection.reason();
         Self {
-            uri: format!("urn:enroll:reason:{reason}"),
-            title: reason.title().to_owned(),
+            uri: format!("urn:enroll:reason:{reason}").into(),
+            title: reason.title().into(),
             status: reason.status(),
-            detail: rejection.detail().to_owned(),
-            reason: Some(reason.code().to_owned()),
-            hint: Some(reason.hint().to_owned()),
+            detail: rejection.detail().into(),
+            reason: Some(reason.code().into()),
+            hint: Some(reason.hint().into()),
             retry_after_secs: rejection.retry_after().map(whole_secs),
             code: None,
         }

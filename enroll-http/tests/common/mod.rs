@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod fleet;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,76 @@
+//! What a call passes that carries no identity: the bucket of its address, then its body.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use enroll_core::master::Enroller;
+use enroll_core::model::{Origin, Reason, Rejection};
+use serde::de::DeserializeOwned;
+
+use super::{AddressLimiter, BODY_DEADLINE, MAX_BODY, Proxies, read_body};
+use crate::wire::read_json;
+
+/// Counts calls by where they come from, before anything of them is read.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) enroller: Arc<Enroller>,
+    pub(super) limiter: Arc<AddressLimiter>,
+    pub(super) proxies: Arc<Proxies>,
+}
+
+impl Gate {
+    /// Counts a call in the bucket of its address.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(super) fn admit(&self, request: &Request) -> Result<Origin, Rejection> {
+        let origin = self.proxies.origin(request.extensions(), request.headers());
+        match self.limiter.admit(origin.source_ip, self.enroller.clock().now()) {
+            Ok(()) => Ok(origin),
+            Err(wait) => {
+                Err(self.refuse(Rejection::new(Reason::RateLimited).with_retry_after(wait)))
+            }
+        }
+    }
+
+    /// Counts a refusal that reaches the facade in no other way.
+    pub(super) fn refuse(&self, rejection: Rejection) -> Rejection {
+        self.enroller.count_refusal(rejection.reason());
+        rejection
+    }
+}
+
+/// Reads a body as a JSON object, within the bounds of size and time that hold for all of them.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) async fn read_object<T: DeserializeOwned>(body: Body) -> Result<T, Rejection> {
+    let bytes = read(body).await?;
+    read_json(&bytes).map_err(|why| bad(why.to_string()))
+}
+
+/// The same, and nothing at all for an object without members.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) async fn read_optional_object<T>(body: Body) -> Result<T, Rejection>
+where
+    T: DeserializeOwned + Default,
+{
+    let bytes = read(body).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    read_json(&bytes).map_err(|why| bad(why.to_string()))
+}
+
+async fn read(body: Body) -> Result<bytes::Bytes, Rejection> {
+    read_body(body, MAX_BODY, BODY_DEADLINE)
+        .await
+        .map_err(|why| bad(format!("The request was not read: {why}.")))
+}
+
+fn bad(detail: String) -> Rejection {
+    Rejection::new(Reason::BadRequest).with_detail(detail)
+}

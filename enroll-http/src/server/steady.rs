@@ -1,0 +1,224 @@
+//! The router members call.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRef, Path, Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use enroll_core::master::{BeatVerdict, Enroller, RenewVerdict};
+use enroll_core::model::{Reason, Rejection};
+use http::StatusCode;
+
+use super::answer::{json, trouble, with_fallbacks};
+use super::gate::{Gate, read_object, read_optional_object};
+use super::member::{Member, unauthorized};
+use super::{AddressLimiter, Proxies, health};
+use crate::wire::{
+    CommandReport, ErrorCode, HeartbeatAnswer, HeartbeatBody, NodeView, Problem, RecoverBody,
+    RenewAnswer, RenewBody,
+};
+
+/// The router of a master's steady listener: what a member calls for as long as it is one.
+///
+/// Every call but the recovery is authorised from the store ([`Member`]), before its body is read.
+pub fn steady_router(enroller: impl Into<Arc<Enroller>>, options: SteadyOptions) -> Router {
+    let enroller = enroller.into();
+    let SteadyOptions { limiter, proxies } = options;
+    let steady = Steady { gate: Gate { enroller: Arc::clone(&enroller), limiter, proxies } };
+    let router = Router::new()
+        .route("/v1/self", get(self_view))
+        .route("/v1/self/heartbeat", post(heartbeat))
+        .route("/v1/self/renew", post(renew))
+        .route("/v1/self/commands/{id}", post(acknowledge))
+        .route("/v1/recover", post(recover))
+        .with_state(steady)
+        .merge(health::routes(enroller));
+    with_fallbacks(router)
+}
+
+/// How members are served.
+///
+/// # Defaults
+/// An [`AddressLimiter`] of its own for recoveries, and no proxies. Share the limiter of the enroll
+/// router, so that an address has one bucket for all that it asks without an identity.
+#[derive(Debug, Clone, Default)]
+pub struct SteadyOptions {
+    limiter: Arc<AddressLimiter>,
+    proxies: Arc<Proxies>,
+}
+
+impl SteadyOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts recoveries in `limiter`.
+    #[must_use]
+    pub fn with_limiter(mut self, limiter: Arc<AddressLimiter>) -> Self {
+        self.limiter = limiter;
+        self
+    }
+
+    /// Believes what `proxies` say of where a recovery came from.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Arc<Proxies>) -> Self {
+        self.proxies = proxies;
+        self
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Steady {
+    gate: Gate,
+}
+
+impl FromRef<Steady> for Arc<Enroller> {
+    fn from_ref(steady: &Steady) -> Self {
+        Self::clone(&steady.gate.enroller)
+    }
+}
+
+/// Says that the worker lives, and hears what it is to do.
+#[utoipa::path(post, path = "/v1/self/heartbeat", tag = "steady", request_body = HeartbeatBody,
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "It counts.", body = HeartbeatAnswer),
+    (status = 400, description = "`bad_request`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 403, description = "`name_mismatch`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn heartbeat(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, facts) = read_object::<HeartbeatBody>(body).await?.into_parts()?;
+    match enroller.heartbeat(&member, &name, facts).await {
+        Ok(BeatVerdict::Recorded(reply)) => Ok(json(StatusCode::OK, &HeartbeatAnswer::of(&reply))),
+        Ok(BeatVerdict::NameMismatch) => {
+            let words = "`node_name` is not the name of the identity that was presented.";
+            Err(Rejection::new(Reason::NameMismatch).with_detail(words).into())
+        }
+        Ok(_) => Err(Reason::Unavailable.into()),
+        Err(error) => Err(trouble(&error)),
+    }
+}
+
+/// Makes the successor of the identity that calls.
+///
+/// The identity stays good until it expires or the successor is first used. The same certificate
+/// request again is given the same certificate; another one replaces a successor that was not used.
+#[utoipa::path(post, path = "/v1/self/renew", tag = "steady", request_body = Option<RenewBody>,
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "The successor.", body = RenewAnswer),
+    (status = 400, description = "`bad_request`, `bad_csr`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 502, description = "`issue_failed`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`not_configured`, `unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn renew(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = read_optional_object::<RenewBody>(body).await?;
+    match enroller.renew(&member, body.csr.as_deref()).await {
+        Ok(verdict) => renewed(verdict),
+        Err(error) => Err(trouble(&error)),
+    }
+}
+
+/// Says what became of a command, which then is delivered no more. To say it again changes nothing.
+#[utoipa::path(post, path = "/v1/self/commands/{id}", tag = "steady", request_body = CommandReport,
+    params(("id" = String, Path, description = "The id the command was delivered with.")),
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 204, description = "It is on record."),
+    (status = 400, description = "`bad_request`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 404, description = "`not_found`: this node has no such command.", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn acknowledge(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let (done, output) = read_object::<CommandReport>(body).await?.into_parts()?;
+    let unknown = || Problem::error(ErrorCode::NotFound, "This node has no such command.");
+    let id = id.parse().map_err(|_| unknown())?;
+    match enroller.acknowledge(&member, id, done, output).await {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(unknown()),
+        Err(error) => Err(trouble(&error)),
+    }
+}
+
+/// The node that calls, as it stands.
+#[utoipa::path(get, path = "/v1/self", tag = "steady",
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "The node.", body = NodeView),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn self_view(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+) -> Response {
+    let stale_after = enroller.config().stale_after;
+    json(StatusCode::OK, &NodeView::of(&member.node, member.at, stale_after))
+}
+
+/// Makes the successor of a certificate that ran out while its machine was off, for who holds its
+/// key. Present no certificate on the connection: an expired one ends the handshake.
+#[utoipa::path(post, path = "/v1/recover", tag = "steady", request_body = RecoverBody, responses(
+    (status = 200, description = "The successor.", body = RenewAnswer),
+    (status = 400, description = "`bad_request`, `bad_csr`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 429, description = "`rate_limited`", body = Problem,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "Seconds to wait."))),
+    (status = 502, description = "`issue_failed`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`not_configured`, `unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn recover(
+    State(steady): State<Steady>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let gate = &steady.gate;
+    let _counted = gate.admit(&request)?;
+    let wish = read_object::<RecoverBody>(request.into_body()).await?.into_request()?;
+    match gate.enroller.recover(&wish).await {
+        Ok(verdict) => renewed(verdict),
+        Err(error) => Err(trouble(&error)),
+    }
+}
+
+fn renewed(verdict: RenewVerdict) -> Result<Response, Problem> {
+    match verdict {
+        RenewVerdict::Renewed(made) => Ok(json(StatusCode::OK, &RenewAnswer::of(&made))),
+        RenewVerdict::Refused(rejection) => Err(rejection.into()),
+        RenewVerdict::Unauthorized(why) => {
+            tracing::debug!(%why, "an identity is not renewed");
+            Err(unauthorized())
+        }
+        _ => Err(Reason::Unavailable.into()),
+    }
+}
