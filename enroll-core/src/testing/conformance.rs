@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Once};
 
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::laws;
 use crate::store::Store;
@@ -87,8 +87,12 @@ where
         start.wait().await;
         one.await
     });
-    let panicked = "a contender panicked";
-    (one.await.expect(panicked), other.await.expect(panicked))
+    (one.await.unwrap_or_else(repeat_panic), other.await.unwrap_or_else(repeat_panic))
+}
+
+/// Panics as the task did, so that the words of the law are not lost.
+fn repeat_panic<T>(error: JoinError) -> T {
+    std::panic::resume_unwind(error.into_panic())
 }
 
 /// How many times the smallest size the contested laws run: `ENROLL_TEST_SCALE`, a whole number or

@@ -17,11 +17,18 @@
 
 mod clock;
 mod conformance;
+mod decorate;
 mod entropy;
 mod fixtures;
+mod flaky;
 pub mod laws;
 
 pub use clock::FixedClock;
 pub use conformance::{FULL_SCALE, LAWS, Law, LawFuture, check, race, scale, together};
+pub use decorate::{Decorator, Operation};
 pub use entropy::CountingEntropy;
 pub use fixtures::{Claimant, Fixtures, TestToken, name};
+pub use flaky::{Fault, FlakyStore, Rival};
+
+#[doc(hidden)]
+pub use async_trait::async_trait;

@@ -186,7 +186,7 @@ impl Fleet {
     pub(super) async fn lose(&self, claimant: &Claimant, redeem: Redeem) -> Reason {
         let at = redeem.at;
         match self.redeem(redeem).await {
-            RedeemOutcome::Enrolled(node) => panic!("R2, R3: this was lost: {node:#?}"),
+            RedeemOutcome::Enrolled(node) => panic!("R2, R3, R5: this was to be lost: {node:?}"),
             RedeemOutcome::Lost(seen) => self.refusal(claimant, &seen, at),
         }
     }

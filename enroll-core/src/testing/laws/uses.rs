@@ -203,16 +203,20 @@ pub async fn r2_redeem_racing_regenerate_has_one_winner(store: Arc<dyn Store>) {
                 async move { other.mint(&newer).await },
             )
             .await;
-        assert!(node.is_some(), "T1: the newer token is minted either way");
+        assert!(node.is_some(), "R2, T1: the newer token is minted either way");
         let (older, at) = (fleet.token(&token).await, at(1));
         match redeemed {
             RedeemOutcome::Enrolled(_) => {
-                assert_eq!((older.uses, older.replaced_at), (1, None), "T1: a spent one stays");
-                assert!(!fleet.is_open(&token, redemption).await, "T1: the window is closed");
+                assert_eq!((older.uses, older.replaced_at), (1, None), "R2, T1: a spent one stays");
+                assert!(!fleet.is_open(&token, redemption).await, "R2, T1: the window is closed");
             }
             RedeemOutcome::Lost(seen) => {
-                assert_eq!((older.uses, older.replaced_at), (0, Some(at)), "T1: it was replaced");
-                assert_eq!(fleet.refusal(&claimant, &seen, at), Reason::InvalidToken, "R5");
+                assert_eq!(
+                    (older.uses, older.replaced_at),
+                    (0, Some(at)),
+                    "R2, T1: it was replaced"
+                );
+                assert_eq!(fleet.refusal(&claimant, &seen, at), Reason::InvalidToken, "R2, R5");
             }
         }
     }
@@ -233,16 +237,16 @@ pub async fn r2_redeem_racing_delete_leaves_nothing_alive(store: Arc<dyn Store>)
             other.delete(&gone, at(1)).await
         })
         .await;
-        assert_eq!(fleet.node(&name(&text)).await, None, "N2: the node is gone");
+        assert_eq!(fleet.node(&name(&text)).await, None, "R2, N2: the node is gone");
         for identity in &identities {
-            assert!(!fleet.is_live(identity).await, "N2: no identity outlives its node");
+            assert!(!fleet.is_live(identity).await, "R2, N2: no identity outlives its node");
         }
         match redeemed {
             RedeemOutcome::Enrolled(_) => {
-                assert!(!fleet.is_open(&token, redemption).await, "N2: the window is closed");
+                assert!(!fleet.is_open(&token, redemption).await, "R2, N2: the window is closed");
             }
             RedeemOutcome::Lost(seen) => {
-                assert_eq!(fleet.refusal(&claimant, &seen, at(1)), Reason::Revoked, "R5");
+                assert_eq!(fleet.refusal(&claimant, &seen, at(1)), Reason::Revoked, "R2, R5");
                 assert_eq!(fleet.token(&token).await.uses, 0, "R2");
             }
         }
@@ -269,7 +273,7 @@ pub async fn r2_two_calls_of_one_claimant_spend_one_use(store: Arc<dyn Store>) {
         });
         let lost: Vec<_> = lost.collect();
         let own = lost.iter().filter(|one| matches!(one, Ok(Decision::Redeliver(_)))).count();
-        assert_eq!((lost.len(), own), (7, 7), "R5: those that lost see their own redemption");
+        assert_eq!((lost.len(), own), (7, 7), "R2, R5: all but one see their own redemption");
         assert_eq!(fleet.token(&token).await.uses, 1, "R2: one use for one claimant");
     }
 }
