@@ -76,6 +76,7 @@ pub enum Operation {
     Redemptions,
     Node,
     Nodes,
+    CountNodes,
     SetCordon,
     DeleteNode,
     Transition,
@@ -150,6 +151,10 @@ macro_rules! __store_methods {
             page: $crate::store::Page<$crate::model::NodeName>,
             filter: $crate::store::NodeFilter
         ) -> Vec<$crate::model::NodeRecord>;
+        CountNodes count_nodes(
+            at: $crate::model::Timestamp,
+            stale_after: std::time::Duration
+        ) -> Vec<$crate::store::NodeCount>;
         SetCordon set_cordon(
             name: &$crate::model::NodeName,
             cordoned: bool,
