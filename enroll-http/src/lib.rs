@@ -1,6 +1,7 @@
 //! Everything `enroll` speaks over HTTP: the master's listener and routers, the worker's pinned
 //! client.
 
+pub mod client;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod server;

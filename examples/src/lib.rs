@@ -4,3 +4,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+mod process;
+pub mod worker;
+
+pub use process::{log_to_stderr, span, stop_signal};

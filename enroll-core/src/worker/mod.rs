@@ -10,6 +10,7 @@ mod bootstrap;
 #[cfg(feature = "x509")]
 mod certificate;
 mod commands;
+mod environment;
 mod error;
 mod identity;
 #[cfg(feature = "x509")]
@@ -33,6 +34,7 @@ pub use bootstrap::Outcome;
 #[cfg(feature = "x509")]
 pub use certificate::CertificateFault;
 pub use commands::{CommandHandler, CommandOutcome, NoCommands};
+pub use environment::{Environment, EnvironmentError};
 pub use error::WorkerError;
 pub use identity::{ClientCertificate, Credentials, Identity};
 #[cfg(feature = "x509")]

@@ -1,3 +1,7 @@
-//! The reference worker.
+//! The reference worker: makes this machine a member of a fleet and keeps it one.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    enroll_examples::worker::main()
+}

@@ -124,6 +124,15 @@ impl StateDir {
         Ok(LockedDir { handle, _lock: lock })
     }
 
+    /// The identity with its secrets, as the files hold it now, without a lock: for what only reads,
+    /// such as a listener of the worker's own.
+    ///
+    /// # Errors
+    /// [`StateErrorKind::Damaged`] when there is no whole identity; else as [`StateDir::status`].
+    pub fn credentials(&self) -> Result<Credentials, StateError> {
+        Handle::create(&self.path)?.credentials()
+    }
+
     /// The mesh pre-auth keys that came with the identity, until [`LockedDir::forget_mesh`].
     ///
     /// # Errors

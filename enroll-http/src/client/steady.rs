@@ -1,0 +1,108 @@
+//! Calls after enrollment: one kept client per identity.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use enroll_core::issue::x509::RootCertificate;
+use enroll_core::model::Sha256;
+use enroll_core::worker::{CallError, Credentials};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use reqwest::{Client, RequestBuilder, Url};
+
+use super::master::{HttpMaster, join, setup, unset};
+use crate::tls::{CertSlot, ClientTls, RootVerifier, TlsIdentity, http_client};
+
+/// Where the steady listener is, and the client that was last used for it.
+pub(super) struct Steady {
+    addr: Option<String>,
+    kept: Mutex<Option<(Sha256, Client)>>,
+}
+
+impl Steady {
+    pub(super) const fn new() -> Self {
+        Self { addr: None, kept: Mutex::new(None) }
+    }
+
+    pub(super) fn at(self, addr: String) -> Self {
+        Self { addr: Some(addr), ..self }
+    }
+
+    /// A call that carries the identity: by certificate where there is one, else by API key.
+    pub(super) fn post(
+        &self,
+        master: &HttpMaster,
+        me: &Credentials,
+        path: &str,
+    ) -> Result<RequestBuilder, CallError> {
+        let request = self.client(master, me)?.post(self.url(me, path)?);
+        match (me.certificate(), me.api_key()) {
+            (None, Some(key)) => {
+                let text = format!("Bearer {}", key.expose());
+                let mut value = HeaderValue::try_from(text)
+                    .map_err(|_| unset("the API key holds a character that cannot be sent"))?;
+                value.set_sensitive(true);
+                Ok(request.header(AUTHORIZATION, value))
+            }
+            _ => Ok(request),
+        }
+    }
+
+    /// A call that carries no identity.
+    pub(super) fn anonymous_post(
+        &self,
+        master: &HttpMaster,
+        me: &Credentials,
+        path: &str,
+    ) -> Result<RequestBuilder, CallError> {
+        Ok(connect(master, &root(me)?, None)?.post(self.url(me, path)?))
+    }
+
+    fn url(&self, me: &Credentials, path: &str) -> Result<Url, CallError> {
+        let addr = self.addr.as_deref().or_else(|| me.identity().master_addr());
+        let addr = addr.ok_or_else(|| unset("the master's steady-state address is not known"))?;
+        let url = Url::parse(&format!("https://{addr}/"));
+        let url = url.map_err(|why| unset(&format!("the address {addr} is none: {why}")))?;
+        join(&url, path)
+    }
+
+    /// The client for this identity, made anew when the identity changed.
+    fn client(&self, master: &HttpMaster, me: &Credentials) -> Result<Client, CallError> {
+        let chain = me.certificate().map_or("", |certificate| certificate.chain_pem());
+        let name = Sha256::of([me.ca_pem().unwrap_or_default(), chain].concat().as_bytes());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, client)) = &*kept
+            && *of == name
+        {
+            return Ok(client.clone());
+        }
+        let identity = match me.certificate() {
+            Some(own) => {
+                let key = own.expose_key_pem().as_bytes();
+                Some(TlsIdentity::from_pem(own.chain_pem().as_bytes(), key).map_err(setup)?)
+            }
+            None => None,
+        };
+        let client = connect(master, &root(me)?, identity)?;
+        *kept = Some((name, client.clone()));
+        Ok(client)
+    }
+}
+
+fn root(me: &Credentials) -> Result<RootCertificate, CallError> {
+    let pem = me.ca_pem().ok_or_else(|| unset("no root certificate was kept"))?;
+    RootCertificate::from_pem(pem).map_err(|why| CallError::Tls(Box::new(why)))
+}
+
+/// A client that accepts the master under `root`, and nobody else.
+fn connect(
+    master: &HttpMaster,
+    root: &RootCertificate,
+    identity: Option<TlsIdentity>,
+) -> Result<Client, CallError> {
+    let verifier = Arc::new(RootVerifier::master(root).map_err(setup)?);
+    let mut tls = ClientTls::new(verifier).with_clock(master.clock());
+    if let Some(identity) = identity {
+        tls = tls.with_identity(Arc::new(CertSlot::new(identity)));
+    }
+    tls.config().and_then(|config| http_client(config, master.options())).map_err(setup)
+}

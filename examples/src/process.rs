@@ -1,0 +1,71 @@
+//! What every process here needs: a log, a way to be stopped, spans of time on a command line.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+/// Writes the log to standard error, as `RUST_LOG` says, else warnings and what matters.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Only a second call could fail, and then the first one's log stands.
+    let _first = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+}
+
+/// Resolves when the process is asked to end, by SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Reads a span of time: a number and one of `ms`, `s`, `m`, `h`, `d`; a bare number is seconds.
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 =
+        number.parse().map_err(|_| "expected a span such as 90s, 10m, 24h".to_owned())?;
+    let millis = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    millis
+        .and_then(|unit| number.checked_mul(unit))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a span such as 90s, 10m, 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_with_their_units() {
+        assert_eq!(span("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(span("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(span("24h"), Ok(Duration::from_secs(86_400)));
+        for bad in ["", "m", "1w", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615d"]
+        {
+            assert!(span(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+/// Makes this machine a member of a fleet and keeps it one.
+///
+/// The first start redeems a join token at the master, exactly once, and keeps the identity in the
+/// state directory; every later start uses that. Each setting is taken from the flag, else from the
+/// environment, else from the generated agent.toml.
+///
+/// Exit codes: 0 done or already done; 2 usage or malformed token; 3 refused by the master for good;
+/// 4 the master is not the pinned one; 5 the master was not reached, or retrying was given up; 6 the
+/// state directory cannot be used or holds a part of an identity; 7 the identity was rejected.
+#[derive(Debug, Parser)]
+#[command(name = "enroll-worker", version, about, long_about, after_long_help = ENVIRONMENT)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+const ENVIRONMENT: &str = "\
+Environment (each also as …_FILE, which names a file that holds the value; setting both is an error):
+  ENROLL_TOKEN, ENROLL_SHARED_SECRET, ENROLL_JOIN   proofs, for the first call only
+  ENROLL_MASTER_URL       where to enroll, for the first call only
+  ENROLL_CA_FINGERPRINT   the pin: sha256:<hex> of the root certificate
+  ENROLL_MASTER_ADDR      steady-state address, host:port; the master's answer fills it where unset
+  ENROLL_NODE_NAME        the name to enroll as
+  ENROLL_STATE_DIR        default /var/lib/enroll
+  ENROLL_METRICS_PORT     default 9100; 0 picks one
+  ENROLL_ALLOW_PLAINTEXT  1 allows http:// for the first call
+
+Examples:
+  enroll-worker bootstrap --join-path invitation.txt
+  enroll-worker bootstrap --master-url https://master:7480 --ca-fingerprint sha256:… \\
+      --token-path token.txt --node-name worker-1
+  enroll-worker serve";
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum Command {
+    /// Enrolls, then ends. Safe to run at every start.
+    Bootstrap,
+    /// Enrolls where proofs are there and no identity is, or waits for one; then lives as a member.
+    /// This is the default.
+    Serve,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").args(["token", "token_path", "token_env", "join", "join_path"]))]
+pub(super) struct Options {
+    /// Where to enroll, e.g. https://master:7480.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) master_url: Option<String>,
+    /// Steady-state address of the master, whatever it named itself.
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(super) master_addr: Option<String>,
+    /// SHA-256 of the root certificate's DER: sha256:<hex> or the digits alone.
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    pub(super) ca_fingerprint: Option<String>,
+    /// The name to enroll as; a bound token knows it too.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) node_name: Option<String>,
+    /// The join token itself. Every local user can read it in the list of processes: prefer
+    /// --token-path.
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub(super) token: Option<String>,
+    /// A file that holds the join token; - is standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) token_path: Option<PathBuf>,
+    /// The variable that holds the join token.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) token_env: Option<String>,
+    /// An invitation: URL, fingerprint, token and name in one. As readable as --token.
+    #[arg(long, global = true, value_name = "INVITATION")]
+    pub(super) join: Option<String>,
+    /// A file that holds the invitation; - is standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) join_path: Option<PathBuf>,
+    /// A file that holds the shared secret; - is standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) shared_secret_path: Option<PathBuf>,
+    /// Where the master may call this worker, an https URL; opens the worker's own listener.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) advertised_endpoint: Option<String>,
+    /// Where the worker's own mTLS listener listens [default with --advertised-endpoint:
+    /// 0.0.0.0:9443].
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub(super) listen: Option<String>,
+    /// Port of /metrics; 0 picks one [default: 9100].
+    #[arg(long, global = true, value_name = "PORT")]
+    pub(super) metrics_port: Option<u16>,
+    /// How often to report, e.g. 30s [default: what the master says].
+    #[arg(long, global = true, value_name = "SPAN", value_parser = crate::span)]
+    pub(super) heartbeat_interval: Option<Duration>,
+    /// When a call to the master is given up [default: 30s].
+    #[arg(long, global = true, value_name = "SPAN", value_parser = crate::span)]
+    pub(super) request_timeout: Option<Duration>,
+    /// How many seconds failures that may pass are retried [default: 60 for bootstrap, without end
+    /// for serve].
+    #[arg(long, global = true, value_name = "SECS")]
+    pub(super) retry_secs: Option<u64>,
+    /// Where the identity is kept [default: /var/lib/enroll].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// The generated configuration, written only if absent [default: agent.toml in the state
+    /// directory].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config_path: Option<PathBuf>,
+    /// A label of this node; the operator's win. Repeatable.
+    #[arg(long = "label", global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) labels: Vec<(String, String)>,
+    /// A fact a product adds, e.g. migration_host=10.0.0.21. Repeatable.
+    #[arg(long = "fact", global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) facts: Vec<(String, String)>,
+    /// Enrolls again with a new key, though there is an identity. Never touches the configuration.
+    #[arg(long, global = true)]
+    pub(super) force: bool,
+    /// Allows http:// for the first call: the proofs then cross the network in clear.
+    #[arg(long, global = true)]
+    pub(super) allow_plaintext: bool,
+    /// How bootstrap says what it did.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound_and_takes_one_token_source() {
+        Cli::command().debug_assert();
+        let parse = |args: &[&str]| Cli::try_parse_from([&["enroll-worker"], args].concat());
+        assert!(parse(&["bootstrap", "--token", "x", "--join", "y"]).is_err());
+        assert!(parse(&["bootstrap", "--token-path", "x", "--label", "a=b"]).is_ok());
+        assert!(parse(&["--label", "ab"]).is_err());
+        assert!(parse(&["--heartbeat-interval", "1500ms", "serve"]).is_ok());
+    }
+}

@@ -1,0 +1,156 @@
+//! Settings: from flags, else the environment, else the generated agent.toml.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use enroll_core::worker::Environment;
+use serde::{Deserialize, Serialize};
+
+use super::args::Options;
+use super::exit::Exit;
+
+/// What agent.toml may hold: nothing secret, nothing that belongs to the first call only.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AgentFile {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) master_addr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advertised_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) listen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metrics_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) heartbeat_interval_secs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_timeout_secs: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) facts: BTreeMap<String, String>,
+}
+
+/// Everything but the proofs.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) state_dir: PathBuf,
+    pub(super) config_path: PathBuf,
+    pub(super) master_addr: Option<String>,
+    pub(super) advertised_endpoint: Option<String>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) metrics_port: u16,
+    pub(super) heartbeat_interval: Option<Duration>,
+    pub(super) request_timeout: Option<Duration>,
+    pub(super) allow_plaintext: bool,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) facts: BTreeMap<String, String>,
+}
+
+const STATE_DIR: &str = "/var/lib/enroll";
+const METRICS_PORT: u16 = 9100;
+const LISTEN: &str = "0.0.0.0:9443";
+
+impl Config {
+    pub(super) fn read(options: &Options, env: &Environment) -> Result<Self, Exit> {
+        let state_dir = options.state_dir.clone().or_else(|| env.state_dir.clone());
+        let state_dir = state_dir.unwrap_or_else(|| STATE_DIR.into());
+        let config_path =
+            options.config_path.clone().unwrap_or_else(|| state_dir.join("agent.toml"));
+        let file = AgentFile::read(&config_path)?;
+        let advertised_endpoint = options.advertised_endpoint.clone().or(file.advertised_endpoint);
+        if advertised_endpoint.as_deref().is_some_and(|url| !url.starts_with("https://")) {
+            return Err(Exit::usage("--advertised-endpoint is not an https URL."));
+        }
+        let listen = options.listen.clone().or(file.listen);
+        let listen = listen.or_else(|| advertised_endpoint.is_some().then(|| LISTEN.to_owned()));
+        let secs = |secs: Option<u64>| secs.map(Duration::from_secs);
+        Ok(Self {
+            master_addr: options
+                .master_addr
+                .clone()
+                .or_else(|| env.master_addr.clone())
+                .or(file.master_addr),
+            advertised_endpoint,
+            listen: listen.map(|text| address(&text)).transpose()?,
+            metrics_port: metrics_port(options, env, file.metrics_port)?,
+            heartbeat_interval: options
+                .heartbeat_interval
+                .or_else(|| secs(file.heartbeat_interval_secs)),
+            request_timeout: options.request_timeout.or_else(|| secs(file.request_timeout_secs)),
+            allow_plaintext: options.allow_plaintext || allowed(env)?,
+            labels: merged(file.labels, &options.labels),
+            facts: merged(file.facts, &options.facts),
+            state_dir,
+            config_path,
+        })
+    }
+
+    /// What the generated configuration says: the settings this worker was told.
+    pub(super) fn to_file(&self) -> String {
+        let file = AgentFile {
+            master_addr: self.master_addr.clone(),
+            advertised_endpoint: self.advertised_endpoint.clone(),
+            listen: self.listen.map(|listen| listen.to_string()),
+            metrics_port: Some(self.metrics_port),
+            heartbeat_interval_secs: self.heartbeat_interval.map(|span| span.as_secs()),
+            request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
+            labels: self.labels.clone(),
+            facts: self.facts.clone(),
+        };
+        // A struct of texts and numbers always serialises.
+        let body = toml::to_string(&file).unwrap_or_default();
+        format!(
+            "# Made at the first enrollment and never overwritten: yours to change. Flags and the\n\
+             # environment come before it.\n{body}"
+        )
+    }
+}
+
+impl AgentFile {
+    fn read(path: &Path) -> Result<Self, Exit> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(why) => {
+                return Err(Exit::state(format!("{} cannot be read: {why}.", path.display())));
+            }
+        };
+        toml::from_str(&text).map_err(|why| {
+            Exit::usage(format!("{} is not what it should be: {why}", path.display()))
+        })
+    }
+}
+
+fn metrics_port(options: &Options, env: &Environment, file: Option<u16>) -> Result<u16, Exit> {
+    let told = env.metrics_port.as_deref().map(|text| {
+        text.parse().map_err(|_| {
+            Exit::usage("ENROLL_METRICS_PORT is not a port: a number from 0 to 65535.")
+        })
+    });
+    Ok(options.metrics_port.or(told.transpose()?).or(file).unwrap_or(METRICS_PORT))
+}
+
+fn allowed(env: &Environment) -> Result<bool, Exit> {
+    match env.allow_plaintext.as_deref() {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true") => Ok(true),
+        Some(_) => Err(Exit::usage("ENROLL_ALLOW_PLAINTEXT is neither 1 nor 0.")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Exit> {
+    text.parse().map_err(|_| {
+        Exit::usage("--listen is not an address and a port, e.g. 0.0.0.0:9443 or [::]:9443.")
+    })
+}
+
+fn merged(
+    mut file: BTreeMap<String, String>,
+    told: &[(String, String)],
+) -> BTreeMap<String, String> {
+    file.extend(told.iter().cloned());
+    file
+}

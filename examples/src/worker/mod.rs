@@ -1,0 +1,13 @@
+//! The reference worker: configuration, wiring, presentation.
+
+mod args;
+mod commands;
+mod config;
+mod exit;
+mod facts;
+mod listen;
+mod metrics;
+mod proofs;
+mod run;
+
+pub use run::main;

@@ -1,0 +1,276 @@
+//! From the command line to an exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use clap::Parser as _;
+use enroll_core::worker::{
+    Environment, Identity, Outcome, StateDir, StateErrorKind, Status, Traced, Worker, WorkerEvent,
+    WorkerObserver,
+};
+use enroll_http::client::HttpMaster;
+use serde_json::json;
+
+use super::args::{Cli, Command, Options, Output};
+use super::commands::Handler;
+use super::config::Config;
+use super::exit::{Exit, chain};
+use super::listen::Renewer;
+use super::metrics::{self, Metrics};
+use super::proofs::First;
+use super::{facts, listen};
+
+/// Runs the worker and says how the process is to end.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::log_to_stderr();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return ended(Exit::usage(format!("No runtime: {why}."))),
+    };
+    let result = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Bootstrap => bootstrap(&cli.options).await,
+            Command::Serve => serve(&cli.options).await,
+        }
+    });
+    // A thread that reads a terminal, or looks a name up, must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => ended(exit),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the end of it")]
+fn ended(exit: Exit) -> ExitCode {
+    eprintln!("enroll-worker: {}", exit.text);
+    ExitCode::from(exit.code)
+}
+
+/// A worker and what it was made from.
+struct Wired {
+    config: Config,
+    first: First,
+    dir: StateDir,
+    told: Arc<Told>,
+    worker: Worker,
+}
+
+/// Who is told what happens: the log, the counters, the worker's own listener once it is open.
+#[derive(Default)]
+struct Told {
+    metrics: OnceLock<Arc<Metrics>>,
+    renewer: OnceLock<Renewer>,
+}
+
+impl WorkerObserver for Told {
+    fn note(&self, event: &WorkerEvent<'_>) {
+        Traced::default().note(event);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.note(event);
+        }
+        if let Some(renewer) = self.renewer.get() {
+            renewer.note(event);
+        }
+    }
+}
+
+fn wire(options: &Options) -> Result<Wired, Exit> {
+    let env = Environment::of_process(Environment::PREFIX)
+        .map_err(|why| Exit::usage(format!("{}.", chain(&why))))?;
+    let config = Config::read(options, &env)?;
+    let dir = StateDir::open(&config.state_dir).map_err(|why| Exit::state(chain(&why)))?;
+    let enrolled = matches!(dir.status(), Ok(Status::Complete(_))) && !options.force;
+    let mut first = match First::read(options, &env) {
+        // Whoever has an identity needs no proof, whatever is left of one in a unit file.
+        Err(_) if enrolled => First::without_proofs(options, &env)?,
+        read => read?,
+    };
+    let needed = first.proofs.is_some() && !enrolled;
+    let mut master = match (&first.master_url, first.pins.is_empty()) {
+        (Some(url), false) => client(url, &first, &config)?,
+        (Some(_), true) if needed => {
+            return Err(Exit::usage(
+                "The master's fingerprint is missing: give --ca-fingerprint or ENROLL_CA_FINGERPRINT; `enroll-master` printed it, and every mint prints it.",
+            ));
+        }
+        (None, _) if needed => {
+            return Err(Exit::usage(
+                "The master's URL is missing: give --master-url or ENROLL_MASTER_URL, or an invitation with --join-path.",
+            ));
+        }
+        _ => HttpMaster::enrolled(),
+    };
+    if let Some(addr) = &config.master_addr {
+        master = master.with_steady_addr(addr);
+    }
+    if let Some(timeout) = config.request_timeout {
+        master = master.with_request_timeout(timeout);
+    }
+    let told = Arc::new(Told::default());
+    let facts = facts::of_this_machine(&config);
+    let mut worker = Worker::new(dir.clone(), master)
+        .with_facts(facts.clone())
+        .with_pins(first.pins.iter().copied())
+        .with_commands(Handler { facts })
+        .with_observer(Arc::clone(&told));
+    if let Some(name) = first.node_name.take() {
+        worker = worker.with_node_name(name);
+    }
+    if let Some(interval) = config.heartbeat_interval {
+        worker = worker.with_heartbeat_interval(interval);
+    }
+    if let Some(secs) = options.retry_secs {
+        worker = worker.with_retry_for(std::time::Duration::from_secs(secs));
+    }
+    Ok(Wired { config, first, dir, told, worker })
+}
+
+fn client(url: &str, first: &First, config: &Config) -> Result<HttpMaster, Exit> {
+    let pins = first.pins.iter().copied();
+    let made = if config.allow_plaintext {
+        HttpMaster::danger_plaintext(url, pins)
+    } else {
+        HttpMaster::pinned_any(url, pins)
+    };
+    made.map_err(|why| {
+        Exit::usage(format!("{}. (--allow-plaintext, ENROLL_ALLOW_PLAINTEXT=1)", chain(&why)))
+    })
+}
+
+async fn bootstrap(options: &Options) -> Result<(), Exit> {
+    let Wired { config, first, dir, worker, .. } = wire(options)?;
+    let outcome = match (first.proofs, options.force) {
+        (Some(proofs), true) => worker.replace(proofs).await?,
+        (None, true) => {
+            return Err(Exit::usage("--force enrolls again, which needs a token or a secret."));
+        }
+        (proofs, false) => worker.bootstrap(proofs).await?,
+    };
+    write_config(&config, &dir)?;
+    match options.output {
+        Output::Text => println!("{}", text(&outcome)),
+        Output::Json => println!("{}", body(&outcome)),
+    }
+    Ok(())
+}
+
+async fn serve(options: &Options) -> Result<(), Exit> {
+    let Wired { config, first, dir, told, worker } = wire(options)?;
+    let metrics = Metrics::new();
+    let measured = metrics::listener(config.metrics_port, Arc::clone(&metrics)).await?;
+    if let Ok(address) = measured.local_addr() {
+        tracing::info!(%address, "metrics");
+    }
+    // The cell is empty, so this is where it is filled.
+    let _filled = told.metrics.set(Arc::clone(&metrics));
+    let proofs = first.proofs;
+    if options.force {
+        let proofs = proofs.ok_or_else(|| {
+            Exit::usage("--force enrolls again, which needs a token or a secret.")
+        })?;
+        worker.replace(proofs).await?;
+        write_config(&config, &dir)?;
+        return live(&config, &dir, &told, &worker, measured, &metrics).await;
+    }
+    tokio::select! {
+        () = crate::stop_signal() => return Ok(()),
+        identity = worker.ready(proofs) => metrics.identity(&identity?),
+    }
+    write_config(&config, &dir)?;
+    live(&config, &dir, &told, &worker, measured, &metrics).await
+}
+
+/// The full runtime: heartbeats, metrics, the worker's own listener.
+async fn live(
+    config: &Config,
+    dir: &StateDir,
+    told: &Told,
+    worker: &Worker,
+    measured: enroll_http::server::Listener,
+    metrics: &Metrics,
+) -> Result<(), Exit> {
+    if let Ok(me) = dir.credentials() {
+        metrics.identity(me.identity());
+    }
+    let own = match config.listen {
+        Some(address) => Some(listen::open(address, dir, facts::of_this_machine(config)).await?),
+        None => None,
+    };
+    let calls = async {
+        match own {
+            Some(own) => {
+                let _filled = told.renewer.set(own.renewer);
+                own.listener.serve(std::future::pending()).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = worker.serve(None, crate::stop_signal()) => Ok(ended?),
+        _never = measured.serve(std::future::pending()) => Ok(()),
+        () = calls => Ok(()),
+    }
+}
+
+/// Written only if absent: an operator's own settings always survive.
+fn write_config(config: &Config, dir: &StateDir) -> Result<(), Exit> {
+    let fail = |why: String| {
+        Exit::state(format!("{} cannot be written: {why}.", config.config_path.display()))
+    };
+    if config.config_path.parent() == Some(dir.path())
+        && config.config_path.file_name() == Some("agent.toml".as_ref())
+    {
+        return match dir.lock().and_then(|locked| locked.create_config(&config.to_file())) {
+            // Whoever has the lock has just enrolled, and writes it.
+            Err(why) if why.kind() == StateErrorKind::Busy => Ok(()),
+            written => written.map(drop).map_err(|why| fail(chain(&why))),
+        };
+    }
+    create_new(&config.config_path, &config.to_file()).map_err(|why| fail(why.to_string()))
+}
+
+fn create_new(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    match std::fs::File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),
+        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(why) => Err(why),
+    }
+}
+
+fn text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Enrolled { identity, redelivered } => {
+            let again = if *redelivered { ", the answer to an earlier call" } else { "" };
+            let until = identity.not_after().map(|end| format!(" until {}", end.to_rfc3339()));
+            format!(
+                "enrolled as {} ({}){}{again}\nnext: enroll-worker serve",
+                identity.node_name(),
+                identity.node_id(),
+                until.unwrap_or_default(),
+            )
+        }
+        _ => "already bootstrapped".to_owned(),
+    }
+}
+
+fn body(outcome: &Outcome) -> serde_json::Value {
+    let (word, redelivered) = match outcome {
+        Outcome::Enrolled { redelivered, .. } => ("enrolled", *redelivered),
+        _ => ("already_bootstrapped", false),
+    };
+    let identity: &Identity = outcome.identity();
+    json!({
+        "outcome": word,
+        "node_id": identity.node_id().to_string(),
+        "node_name": identity.node_name(),
+        "master_addr": identity.master_addr(),
+        "not_after": identity.not_after().map(|end| end.to_rfc3339()),
+        "renew_after": identity.renew_after().map(|end| end.to_rfc3339()),
+        "redelivered": redelivered,
+    })
+}
