@@ -4,25 +4,37 @@
 //! end can be the older one. What comes from the network becomes a value of the domain here, and
 //! nowhere else.
 
+mod admin;
 mod credential;
 mod enroll;
+mod event;
 mod facts;
 mod json;
+mod list;
 mod node;
 mod problem;
+mod registration;
 mod schema;
 mod secret;
+mod shown;
 mod steady;
 mod time;
+mod token;
 
+pub use admin::{AddedAdmin, AdminItem, NewAdmin};
 pub use credential::{CredentialBody, Incomplete};
 pub use enroll::{EnrollAnswer, EnrollBody};
+pub use event::{AttemptItem, EventItem};
 pub use facts::FactsBody;
 pub use json::{MAX_DEPTH, Unreadable, read_json};
+pub use list::List;
 pub use node::{FuseFailureView, FuseView, NodeSummary, NodeView};
 pub use problem::{ErrorCode, Problem};
+pub use registration::{Install, NewNode, RegisteredNode};
 pub use secret::SecretText;
+pub use shown::ShownNode;
 pub use steady::{
     CommandBody, CommandReport, HeartbeatAnswer, HeartbeatBody, RecoverBody, RenewAnswer, RenewBody,
 };
 pub use time::Rfc3339;
+pub use token::{MintedToken, NewToken, RedemptionItem, TokenItem};
