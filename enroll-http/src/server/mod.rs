@@ -10,6 +10,8 @@ mod health;
 mod limit;
 mod listen;
 mod member;
+mod openapi;
+mod operator;
 mod proxies;
 mod steady;
 
@@ -19,5 +21,7 @@ pub use enroll::{EnrollOptions, PathError, enroll_router, router};
 pub use limit::AddressLimiter;
 pub use listen::{Drained, Exchange, Limits, Listener, PeerAddr, PeerCertificate, long_lived};
 pub use member::Member;
+pub use openapi::{OPENAPI, openapi};
+pub use operator::{InstallOptions, InvalidInstall, OperatorOptions, operator_router};
 pub use proxies::{Proxies, ProxyError};
 pub use steady::{SteadyOptions, steady_router};
