@@ -125,21 +125,25 @@ impl Handle {
             .map_err(|why| StateError::io(&self.path, "sync the state directory", why))
     }
 
-    /// Takes the lock, without waiting.
+    /// Takes the lock, waiting no longer than a moment: a child that this process is starting shares
+    /// the lock between `fork` and `exec`, so that one that was just released may look taken.
     pub(super) fn lock(&self) -> Result<File, StateError> {
         let path = self.path.join(LOCK.name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&self.fd, LOCK.name, flags, LOCK.mode())
             .map(File::from)
             .map_err(|why| StateError::io(&path, "open the lock file", why))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let what = "another process uses this state directory";
-                Err(StateError::new(StateErrorKind::Busy, &self.path, what))
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(std::fs::TryLockError::Error(why)) => {
+                    return Err(StateError::io(&path, "lock it", why));
+                }
             }
-            Err(std::fs::TryLockError::Error(why)) => Err(StateError::io(&path, "lock it", why)),
         }
+        let what = "another process uses this state directory";
+        Err(StateError::new(StateErrorKind::Busy, &self.path, what))
     }
 
     fn unlink(&self, name: &str) -> std::io::Result<()> {
@@ -149,3 +153,7 @@ impl Handle {
         }
     }
 }
+
+/// Together a tenth of a second.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
