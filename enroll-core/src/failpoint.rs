@@ -1,8 +1,8 @@
 //! Named points at which a test makes the process die, as a power cut would.
 //!
-//! Without the feature `failpoints` [`hit`] compiles to nothing. With it, a binary may [`arm`] one
-//! name; the process then aborts there, with no unwinding, no flushing and no destructor. The tables
-//! name every step, so that a test can walk them all and a new step cannot be forgotten.
+//! Without the feature `failpoints` a point compiles to nothing. With it, a binary may `arm` one by
+//! its name; the process then aborts there, with no unwinding, no flushing and no destructor. The
+//! tables name every step, so that a test can walk them all and a new step cannot be forgotten.
 
 /// Dies here if this point is the armed one.
 #[cfg(not(feature = "failpoints"))]
@@ -12,7 +12,7 @@ pub(crate) const fn hit(_name: &'static str) {}
 #[cfg(feature = "failpoints")]
 pub(crate) use armed::hit;
 #[cfg(feature = "failpoints")]
-pub use armed::{UnknownPoint, arm};
+pub use armed::{UnknownPoint, arm, reached};
 
 /// The four moments of one atomic write of a file.
 #[derive(Clone, Copy)]
@@ -56,6 +56,7 @@ worker_steps! {
         BEFORE_CALL = "call:before";
         AFTER_CALL = "call:after";
         STALE_REMOVED = "stale:removed";
+        DIRECTORY_SYNCED = "directory:synced";
         ATTEMPT_UNLINKED = "attempt:unlinked";
         ATTEMPT_REMOVED = "attempt:removed";
     }
@@ -78,11 +79,12 @@ pub const MASTER_STEPS: &[&str] = &[];
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::sync::OnceLock;
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     use super::{MASTER_STEPS, WORKER_STEPS};
 
     static ARMED: OnceLock<&'static str> = OnceLock::new();
+    static REACHED: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 
     /// A name that stands in neither table.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,8 +103,15 @@ mod armed {
         Ok(())
     }
 
+    /// Every point this process has come by, in order: what was done, not only what it came to.
+    #[must_use]
+    pub fn reached() -> Vec<&'static str> {
+        REACHED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Dies here if this point is the armed one.
     pub(crate) fn hit(name: &'static str) {
+        REACHED.lock().unwrap_or_else(PoisonError::into_inner).push(name);
         if ARMED.get().is_some_and(|armed| *armed == name) {
             std::process::abort();
         }

@@ -24,6 +24,9 @@ pub enum AnswerFault {
     /// It is for another node.
     #[error("it is for another node")]
     Name,
+    /// The address it names is no address.
+    #[error("the address of the master in it is none")]
+    Address,
     /// The API key is cut short or changed.
     #[error("its API key is damaged")]
     ApiKey,
@@ -57,11 +60,19 @@ pub(super) fn bounded(interval: Duration) -> Duration {
     interval.clamp(Duration::from_secs(1), Duration::from_secs(3600))
 }
 
+/// Whether `address` may be kept, shown and dialled: a few visible characters.
+fn is_plain(address: &str) -> bool {
+    (1..=300).contains(&address.len()) && address.bytes().all(|b| b.is_ascii_graphic())
+}
+
 impl Expected<'_> {
     /// Checks the answer to a request to become a member.
     pub(super) fn enrolled(&self, answer: Answer) -> Result<Accepted, AnswerFault> {
         if self.attempt.node_name.as_ref().is_some_and(|asked| *asked != answer.node_name) {
             return Err(AnswerFault::Name);
+        }
+        if !answer.master_addr.as_deref().is_none_or(is_plain) {
+            return Err(AnswerFault::Address);
         }
         let ca = answer.ca.as_deref().map(Fingerprint::of_der);
         if !self.pins.is_empty() && !ca.is_some_and(|ca| self.pins.contains(&ca)) {

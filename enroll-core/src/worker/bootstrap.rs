@@ -10,7 +10,7 @@ use super::attempt::{Accepted, Attempt, Purpose};
 use super::error::WorkerError;
 use super::identity::{Credentials, Identity};
 use super::master::{CallError, EnrollCall};
-use super::observer::WorkerEvent;
+use super::observer::{Failure, WorkerEvent};
 use super::proofs::Proofs;
 use super::settings::Worker;
 use super::state::{Held, LockedDir, Snapshot};
@@ -225,7 +225,8 @@ impl Worker {
                 Err(error) => error,
             };
             let retry_in = self.pause(&error, number, retry_for.saturating_sub(began.elapsed()));
-            self.note(&WorkerEvent::CallFailed { purpose, error: &error, retry_in });
+            let cause = Failure::Call(&error);
+            self.note(&WorkerEvent::CallFailed { purpose, cause, retry_in });
             match retry_in {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(ended(error, began.elapsed())),

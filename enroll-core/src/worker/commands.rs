@@ -30,13 +30,6 @@ pub trait CommandHandler: Send + Sync {
     async fn execute(&self, me: &Credentials, command: &Command) -> CommandOutcome;
 }
 
-#[async_trait]
-impl<H: CommandHandler + ?Sized> CommandHandler for Arc<H> {
-    async fn execute(&self, me: &Credentials, command: &Command) -> CommandOutcome {
-        (**self).execute(me, command).await
-    }
-}
-
 /// Fails every command, naming its kind: for a worker that takes none.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]

@@ -261,7 +261,7 @@ pub enum CallError {
     #[error("the master did not accept this worker's certificate")]
     IdentityRefused(#[source] Cause),
     /// What answered does not speak the protocol. Repeating may help: a proxy may stand in for a
-    /// master that restarts.
+    /// master that restarts. Says what is wrong, and quotes nothing of the answer.
     #[error("the answer cannot be understood: {0}")]
     Malformed(String),
     /// The answer was understood and is not what was asked for. Final.

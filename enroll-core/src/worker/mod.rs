@@ -45,7 +45,7 @@ pub use master::{
     Answer, Beat, BeatAnswer, CallError, Command, CommandReport, EnrollCall, Master, RecoverCall,
     RenewCall,
 };
-pub use observer::{BeatFailure, Traced, WorkerEvent, WorkerObserver};
+pub use observer::{Failure, Traced, WorkerEvent, WorkerObserver};
 pub use proofs::Proofs;
 pub use refusal::Refusal;
 pub use settings::Worker;

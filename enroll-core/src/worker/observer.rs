@@ -1,13 +1,11 @@
 //! What a worker tells whoever looks after it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Purpose;
 use super::error::WorkerError;
 use super::identity::Identity;
 use super::master::CallError;
-use super::state::StateError;
 
 /// Something that happened. None of it holds a secret.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ pub enum WorkerEvent<'a> {
         /// What it was to bring.
         purpose: Purpose,
         /// Why.
-        error: &'a CallError,
+        cause: Failure<'a>,
         /// When it is repeated; absent where it is not.
         retry_in: Option<Duration>,
     },
@@ -43,7 +41,7 @@ pub enum WorkerEvent<'a> {
         /// Who it is, with the new times.
         identity: &'a Identity,
     },
-    /// There is no identity yet; the worker looks again in a while.
+    /// There is no identity yet; the worker looks again in a while. Told when the cause changes.
     Waiting {
         /// What it waits for.
         cause: &'a WorkerError,
@@ -56,7 +54,7 @@ pub enum WorkerEvent<'a> {
     /// The master did not hear the worker.
     BeatFailed {
         /// Why.
-        cause: BeatFailure<'a>,
+        cause: Failure<'a>,
         /// When the next one goes out.
         retry_in: Duration,
     },
@@ -69,26 +67,20 @@ pub enum WorkerEvent<'a> {
     },
 }
 
-/// Why a heartbeat did not arrive.
-#[derive(Debug)]
+/// Why something did not come about.
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub enum BeatFailure<'a> {
+pub enum Failure<'a> {
     /// The call failed.
     Call(&'a CallError),
-    /// The identity files are gone or damaged. Nothing was sent.
-    State(&'a StateError),
+    /// Something on this machine: the identity files are gone or damaged, the disk is full.
+    Local(&'a WorkerError),
 }
 
 /// Is told what happens, in order, from within the worker's own task: it must return soon.
 pub trait WorkerObserver: Send + Sync {
     /// Takes note of `event`.
     fn note(&self, event: &WorkerEvent<'_>);
-}
-
-impl<O: WorkerObserver + ?Sized> WorkerObserver for Arc<O> {
-    fn note(&self, event: &WorkerEvent<'_>) {
-        (**self).note(event);
-    }
 }
 
 /// Writes every event to [`tracing`], failures as warnings.

@@ -21,7 +21,7 @@ use super::commands::Commands;
 use super::error::WorkerError;
 use super::identity::Credentials;
 use super::master::{Beat, BeatAnswer, CallError};
-use super::observer::{BeatFailure, WorkerEvent};
+use super::observer::{Failure, WorkerEvent};
 use super::refusal::Refusal;
 use super::renew::NotRenewed;
 use super::settings::Worker;
@@ -150,10 +150,12 @@ impl<'a> Run<'a> {
     }
 
     async fn beat(&mut self) -> Heard {
-        match self.dir.credentials() {
-            Ok(me) => self.me = Arc::new(me),
+        // Read anew each time: files that are lost must show, and a successor whose writing was cut
+        // short by a full disk is made whole as soon as there is room.
+        match self.worker.take_up(&self.dir) {
+            Ok(me) => self.become_holder_of(me),
             Err(why) => {
-                let (cause, retry_in) = (BeatFailure::State(&why), self.interval);
+                let (cause, retry_in) = (Failure::Local(&why), self.interval);
                 self.worker.note(&WorkerEvent::BeatFailed { cause, retry_in });
                 return Heard::No { wait: retry_in, over_certificate: false };
             }
@@ -185,7 +187,7 @@ impl<'a> Run<'a> {
         self.beat_failures = self.beat_failures.saturating_add(1);
         let entropy = &*self.worker.settings.entropy;
         let wait = BEAT_BACKOFF.wait(self.beat_failures, error.retry_after(), entropy);
-        let cause = BeatFailure::Call(error);
+        let cause = Failure::Call(error);
         self.worker.note(&WorkerEvent::BeatFailed { cause, retry_in: wait });
         Heard::No { wait, over_certificate: matches!(error, CallError::IdentityRefused(_)) }
     }
@@ -210,14 +212,15 @@ impl<'a> Run<'a> {
         let number = self.renew_failures.saturating_add(1);
         match self.worker.succeed(&self.dir, &self.me, purpose, number).await {
             Ok(me) => {
-                self.me = Arc::new(me);
+                self.become_holder_of(me);
                 self.renew_failures = 0;
-                self.schedule_renewal();
                 Ok(())
             }
             Err(NotRenewed::Local(why)) => {
-                self.postpone_renewal(None);
-                Err(why)
+                let retry_in = Some(self.postpone_renewal(None));
+                let cause = Failure::Local(&why);
+                self.worker.note(&WorkerEvent::CallFailed { purpose, cause, retry_in });
+                Ok(())
             }
             Err(NotRenewed::Call(error)) => self.not_renewed(purpose, error),
         }
@@ -230,7 +233,8 @@ impl<'a> Run<'a> {
             }
             error => {
                 let retry_in = Some(self.postpone_renewal(error.retry_after()));
-                self.worker.note(&WorkerEvent::CallFailed { purpose, error: &error, retry_in });
+                let cause = Failure::Call(&error);
+                self.worker.note(&WorkerEvent::CallFailed { purpose, cause, retry_in });
                 Ok(())
             }
         }
@@ -251,6 +255,16 @@ impl<'a> Run<'a> {
         let wait = RENEW_BACKOFF.wait(self.renew_failures, retry_after, entropy);
         self.renew_not_before = Instant::now() + wait;
         wait
+    }
+
+    /// Goes on with `me`, which may be what it has already.
+    fn become_holder_of(&mut self, me: Credentials) {
+        let same = me.identity.not_after == self.me.identity.not_after;
+        self.me = Arc::new(me);
+        if !same {
+            self.renew_failures = 0;
+            self.schedule_renewal();
+        }
     }
 
     fn schedule_renewal(&mut self) {

@@ -64,6 +64,7 @@ impl Worker {
         proofs: impl Into<Option<Proofs>> + Send,
     ) -> Result<Identity, WorkerError> {
         let proofs = proofs.into().map(Arc::new);
+        let mut told = String::new();
         loop {
             let cause = match self.look(proofs.as_deref())? {
                 Look::Ready(identity) => return Ok(identity),
@@ -78,7 +79,11 @@ impl Worker {
                     }
                 }
             };
-            self.note(&WorkerEvent::Waiting { cause: &cause });
+            let text = cause.to_string();
+            if text != told {
+                self.note(&WorkerEvent::Waiting { cause: &cause });
+                told = text;
+            }
             tokio::time::sleep(Self::LOOK_EVERY).await;
         }
     }

@@ -132,30 +132,30 @@ impl Worker {
 
     /// Who carries out what the master wants done.
     #[must_use]
-    pub fn with_commands(mut self, commands: impl CommandHandler + 'static) -> Self {
-        self.settings.commands = Arc::new(commands);
+    pub fn with_commands(mut self, commands: Arc<dyn CommandHandler>) -> Self {
+        self.settings.commands = commands;
         self
     }
 
     /// Who is told what happens.
     #[must_use]
-    pub fn with_observer(mut self, observer: impl WorkerObserver + 'static) -> Self {
-        self.settings.observer = Arc::new(observer);
+    pub fn with_observer(mut self, observer: Arc<dyn WorkerObserver>) -> Self {
+        self.settings.observer = observer;
         self
     }
 
     /// Where the time comes from. Waiting is always by the runtime's own.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.settings.clock = Arc::new(clock);
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.settings.clock = clock;
         self
     }
 
     /// Where the attempt key and all jitter come from. Private keys are made by the library that
     /// makes certificates.
     #[must_use]
-    pub fn with_entropy(mut self, entropy: impl Entropy + 'static) -> Self {
-        self.settings.entropy = Arc::new(entropy);
+    pub fn with_entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.settings.entropy = entropy;
         self
     }
 

@@ -1,7 +1,7 @@
 //! Getting an identity, once: what is repeated, what stops, what is never kept.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use enroll_core::issue::x509::Authority;
@@ -9,14 +9,14 @@ use enroll_core::model::{
     Credential, Fingerprint, Reason, SystemEntropy, Timestamp, TrustDomain, X509Credential,
 };
 use enroll_core::worker::{
-    Answer, CallError, Outcome, Proofs, Refusal, Status, Worker, WorkerError,
+    Answer, CallError, MockMaster, Outcome, Proofs, Refusal, Status, Worker, WorkerError,
 };
 
 use super::fake::{FakeMaster, Fate, Nature, not_after, refused, unreachable_master};
-use super::support::{Log, NOW, Place, TestClock, again, chmod, mode, name, secret, token};
+use super::support::{Log, NOW, Place, again, chmod, clock, mode, name, secret, token};
 
 fn worker(place: &Place, master: &Arc<FakeMaster>) -> Worker {
-    Worker::new(place.open(), Arc::clone(master)).with_clock(master.clock.clone())
+    Worker::new(place.open(), Arc::clone(master)).with_clock(Arc::clone(&master.clock) as _)
 }
 
 fn plain() -> Arc<FakeMaster> {
@@ -25,8 +25,8 @@ fn plain() -> Arc<FakeMaster> {
 
 #[tokio::test]
 async fn a_token_becomes_an_identity() {
-    let (place, master, log) = (Place::new(), plain(), Log::default());
-    let worker = worker(&place, &master).with_observer(log.clone());
+    let (place, master, log) = (Place::new(), plain(), Log::new());
+    let worker = worker(&place, &master).with_observer(Arc::clone(&log) as _);
     let outcome = worker.bootstrap(Proofs::token(token())).await.unwrap();
     let Outcome::Enrolled { identity, redelivered: false } = outcome else { panic!() };
     assert_eq!(identity.node_name(), &name("worker-1"), "a bound token knows the name");
@@ -53,6 +53,27 @@ async fn a_second_start_calls_nobody_with_or_without_proofs() {
     }
     assert_eq!(master.calls("enroll"), 1);
     assert_eq!(place.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_on_the_way_is_repeated_with_the_same_request() {
+    let (place, token) = (Place::new(), token());
+    let mut master = MockMaster::new();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let requests = Arc::clone(&seen);
+    master.expect_enroll().times(3).returning(move |call| {
+        let request = (call.csr(), call.expose_attempt_key(), call.token().unwrap().id());
+        requests.lock().unwrap().push(format!("{request:?}"));
+        match requests.lock().unwrap().len() {
+            1 => Err(unreachable_master()),
+            2 => Err(CallError::Malformed("no JSON".into())),
+            _ => Err(refused(Reason::Denied)),
+        }
+    });
+    let worker = Worker::new(place.open(), master);
+    assert_eq!(worker.bootstrap(again(&token)).await.unwrap_err().exit_code(), 3);
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.iter().all(|request| *request == seen[0]), "{seen:?}");
 }
 
 #[tokio::test]
@@ -186,8 +207,8 @@ async fn a_clock_complaint_is_retried_and_keeps_the_key() {
     master.will([Fate::Fail(CallError::Clock("not yet valid".into()))]);
     worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
     let place = Place::new();
-    let (slow, token) = (TestClock::at(NOW.before(Duration::from_secs(3600))), token());
-    let late = worker(&place, &master).with_clock(slow.clone());
+    let (slow, token) = (clock(NOW.before(Duration::from_secs(3600))), token());
+    let late = worker(&place, &master).with_clock(Arc::clone(&slow) as _);
     let error = late.bootstrap(again(&token)).await.unwrap_err();
     assert_eq!(error.exit_code(), 5);
     let WorkerError::GaveUp { last, .. } = &error else { panic!("{error:?}") };
@@ -220,6 +241,7 @@ fn twists() -> Vec<(&'static str, Twist)> {
         ("no root", Box::new(|answer| answer.ca = None)),
         ("a root that is none", Box::new(|answer| answer.ca = Some(vec![1, 2, 3]))),
         ("another name", Box::new(|answer| answer.node_name = name("worker-2"))),
+        ("an address that is none", Box::new(|answer| answer.master_addr = Some("a\nb".into()))),
         (
             "two certificates",
             Box::new(|answer| {

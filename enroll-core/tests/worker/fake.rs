@@ -12,6 +12,7 @@ use enroll_core::model::{
     ApiKey, Clock as _, Credential, CredentialKind, MeshCredential, NodeId, NodeName, Reason,
     Sha256, SystemEntropy, Timestamp, TokenPrefix, TrustDomain, X509Credential, recovery_message,
 };
+use enroll_core::testing::FixedClock;
 use enroll_core::worker::{
     Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, Master,
     RecoverCall, Refusal, RenewCall,
@@ -19,7 +20,7 @@ use enroll_core::worker::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::support::{NOW, TestClock};
+use super::support::{NOW, clock};
 
 /// What the master has on record.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ pub(crate) enum Fate {
 pub(crate) struct FakeMaster {
     pub(crate) authority: Authority,
     pub(crate) nature: Mutex<Nature>,
-    pub(crate) clock: TestClock,
+    pub(crate) clock: Arc<FixedClock>,
     pub(crate) fates: Mutex<VecDeque<Fate>>,
     pub(crate) commands: Mutex<Vec<(String, String)>>,
     pub(crate) reports: Mutex<Vec<CommandReport>>,
@@ -127,7 +128,7 @@ impl FakeMaster {
         Self {
             authority,
             nature: Mutex::new(nature),
-            clock: TestClock::at(NOW),
+            clock: clock(NOW),
             fates: Mutex::default(),
             commands: Mutex::default(),
             reports: Mutex::default(),
@@ -300,7 +301,11 @@ fn proof(call: &EnrollCall) -> String {
 #[async_trait]
 impl Master for FakeMaster {
     async fn enroll(&self, call: &EnrollCall) -> Result<Answer, CallError> {
-        assert!(call.token().is_some() || call.shared_secret().is_some());
+        let secrets =
+            [call.token().map(|it| it.expose()), call.shared_secret().map(|it| it.expose())];
+        for secret in secrets.into_iter().flatten().chain([call.expose_attempt_key()]) {
+            assert!(!format!("{call:?}").contains(secret));
+        }
         let fate = self.fate();
         if let Some(Fate::Fail(error)) = fate {
             self.record.lock().unwrap().calls.push("enroll".into());

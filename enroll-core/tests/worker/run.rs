@@ -25,15 +25,15 @@ fn secs(secs: u64) -> Duration {
 struct Scene {
     place: Place,
     master: Arc<FakeMaster>,
-    log: Log,
+    log: Arc<Log>,
     worker: Worker,
 }
 
 async fn member(nature: Nature) -> Scene {
-    let (place, master, log) = (Place::new(), FakeMaster::new(nature), Log::default());
+    let (place, master, log) = (Place::new(), FakeMaster::new(nature), Log::new());
     let worker = Worker::new(place.open(), Arc::clone(&master))
-        .with_clock(master.clock.clone())
-        .with_observer(log.clone());
+        .with_clock(Arc::clone(&master.clock) as _)
+        .with_observer(Arc::clone(&log) as _);
     worker.bootstrap(Proofs::token(token())).await.unwrap();
     Scene { place, master, log, worker }
 }
@@ -153,7 +153,7 @@ async fn files_lost_mid_run_are_a_failed_beat_and_no_way_back() {
         let heard = scene.beats().len();
         sleep(secs(100)).await;
         assert_eq!(scene.beats().len(), heard, "nothing is sent");
-        assert!(scene.log.count("BeatFailed { cause: State") >= 3);
+        assert!(scene.log.count("BeatFailed { cause: Local") >= 3);
         fs::rename(&aside, &path).unwrap();
         sleep(secs(100)).await;
         assert!(scene.beats().len() > heard);
@@ -210,6 +210,28 @@ async fn a_renewal_that_fails_keeps_its_key_and_the_identity() {
     scene.live_for(NO_TIME).await.unwrap();
     assert_eq!(Some(scene.place.read("agent.key").as_str()), attempt["key"].as_str());
     assert_eq!(scene.master.record().issued.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_whose_writing_was_cut_short_is_made_whole_when_there_is_room() {
+    let scene = member(Nature::default()).await;
+    scene.master.clock.advance(secs(2500));
+    // The certificate cannot be written; the key, which comes before it, can.
+    let in_the_way = scene.place.file(".agent.crt.tmp");
+    let make_room = async {
+        sleep(NO_TIME).await;
+        fs::create_dir(&in_the_way).unwrap();
+        sleep(secs(300)).await;
+        assert!(scene.log.count("CallFailed { purpose: Renew, cause: Local") == 1);
+        assert!(scene.log.count("BeatFailed { cause: Local") > 1);
+        fs::remove_dir(&in_the_way).unwrap();
+        sleep(secs(100)).await;
+    };
+    scene.master.will([Fate::Fail(unreachable_master())]);
+    scene.worker.run(make_room).await.unwrap();
+    assert_eq!(scene.master.calls("renew"), 1);
+    assert_eq!(scene.master.record().current, Some(scene.place.read("agent.crt")));
+    assert!(!scene.place.file("attempt.json").exists());
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,7 +348,7 @@ impl CommandHandler for Slow {
 async fn commands_run_once_beside_the_heartbeats_and_are_reported() {
     let Scene { master, worker, place: _place, log, .. } = member(Nature::default()).await;
     let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Slow(Arc::clone(&ran)));
+    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
     let kinds = [("1", "good"), ("2", "bad"), ("3", "panic")];
     *master.commands.lock().unwrap() =
         kinds.map(|(id, kind)| (id.to_owned(), kind.to_owned())).to_vec();
@@ -349,7 +371,7 @@ async fn commands_run_once_beside_the_heartbeats_and_are_reported() {
 async fn a_report_that_is_lost_is_made_again_and_the_command_is_not_run_again() {
     let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
     let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Slow(Arc::clone(&ran)));
+    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
     *master.commands.lock().unwrap() = vec![("1".into(), "good".into())];
     // Beats at 0, 30 and at most 60 s; the report comes after the second or the third.
     let shutdown = async {
@@ -366,7 +388,7 @@ async fn a_report_that_is_lost_is_made_again_and_the_command_is_not_run_again() 
 async fn more_commands_than_can_run_at_once_all_come_to_their_turn() {
     let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
     let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Slow(Arc::clone(&ran)));
+    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
     *master.commands.lock().unwrap() = (0..50).map(|id| (id.to_string(), "good".into())).collect();
     worker.run(sleep(secs(50))).await.unwrap();
     assert_eq!(ran.load(Ordering::SeqCst), 16);

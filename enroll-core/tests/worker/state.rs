@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 
 use enroll_core::worker::{Proofs, Purpose, StateDir, StateErrorKind, Status, Worker, WorkerError};
 
@@ -13,7 +14,7 @@ const BOTH: fn() -> Nature = || Nature { api_key: true, mesh: true, ..Nature::de
 
 async fn member(place: &Place) {
     let worker = Worker::new(place.open(), FakeMaster::new(BOTH()));
-    let worker = worker.with_clock(super::support::TestClock::at(super::support::NOW));
+    let worker = worker.with_clock(super::support::clock(super::support::NOW));
     worker.bootstrap(Proofs::token(token())).await.unwrap();
 }
 
@@ -227,7 +228,7 @@ async fn a_damaged_journal_stops_the_worker_and_only_force_discards_it() {
     chmod(&place.file("attempt.json"), 0o600);
     let master = FakeMaster::new(BOTH());
     let worker =
-        Worker::new(place.open(), std::sync::Arc::clone(&master)).with_clock(master.clock.clone());
+        Worker::new(place.open(), Arc::clone(&master)).with_clock(Arc::clone(&master.clock) as _);
     let error = worker.bootstrap(Proofs::token(token())).await.unwrap_err();
     assert_eq!(error.exit_code(), 6);
     assert_eq!(master.calls("enroll"), 0);

@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use enroll_core::model::{
-    Clock, JoinToken, NodeName, SharedSecret, SystemEntropy, Timestamp, TokenPrefix,
+    JoinToken, NodeName, SharedSecret, SystemEntropy, Timestamp, TokenPrefix,
 };
+use enroll_core::testing::FixedClock;
 use enroll_core::worker::{Proofs, StateDir, WorkerEvent, WorkerObserver};
 use tempfile::TempDir;
 
@@ -17,30 +16,19 @@ use tempfile::TempDir;
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_795_132_800);
 
 /// A clock that stands still until it is moved.
-#[derive(Clone)]
-pub(crate) struct TestClock(Arc<AtomicI64>);
-
-impl TestClock {
-    pub(crate) fn at(now: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(now.unix_millis())))
-    }
-
-    pub(crate) fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
-    }
+pub(crate) fn clock(at: Timestamp) -> Arc<FixedClock> {
+    Arc::new(FixedClock::at(at))
 }
 
 /// Writes down every event, as people would see it.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+#[derive(Default)]
+pub(crate) struct Log(Mutex<Vec<String>>);
 
 impl Log {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }

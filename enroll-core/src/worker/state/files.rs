@@ -122,7 +122,9 @@ impl Handle {
     /// Puts names that were created, renamed or removed on disk.
     pub(super) fn sync(&self) -> Result<(), StateError> {
         rustix::fs::fsync(&self.fd)
-            .map_err(|why| StateError::io(&self.path, "sync the state directory", why))
+            .map_err(|why| StateError::io(&self.path, "sync the state directory", why))?;
+        failpoint::hit(failpoint::DIRECTORY_SYNCED);
+        Ok(())
     }
 
     /// Takes the lock, waiting no longer than a moment: a child that this process is starting shares
