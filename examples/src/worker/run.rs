@@ -115,8 +115,8 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     let mut worker = Worker::new(dir.clone(), master)
         .with_facts(facts.clone())
         .with_pins(first.pins.iter().copied())
-        .with_commands(Handler { facts })
-        .with_observer(Arc::clone(&told));
+        .with_commands(Arc::new(Handler { facts }))
+        .with_observer(Arc::clone(&told) as _);
     if let Some(name) = first.node_name.take() {
         worker = worker.with_node_name(name);
     }

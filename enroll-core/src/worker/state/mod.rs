@@ -142,15 +142,6 @@ impl StateDir {
         Ok(mesh.keys.into_iter().map(MeshCredential::from).collect())
     }
 
-    /// The identity with its secrets, as the files hold it now: for a listener of the worker's own. It
-    /// may be followed by another while this returns.
-    ///
-    /// # Errors
-    /// [`StateErrorKind::Damaged`] when there is no whole identity; else as [`StateDir::status`].
-    pub fn credentials(&self) -> Result<Credentials, StateError> {
-        Handle::create(&self.path)?.credentials()
-    }
-
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StateError> {
         Handle::create(&self.path)?.snapshot()
     }
