@@ -3,15 +3,26 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, types::FromSql};
+use rusqlite::config::DbConfig;
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{OpenError, OpenErrorKind};
 use crate::options::Options;
 
 /// More statements than this crate has.
 const STATEMENTS: usize = 128;
+
+/// How many pages the log collects before they are folded into the file: 16 MiB. A page that many
+/// commits wrote is folded in once, so fewer, larger rounds cost less; opening after a crash reads
+/// this much at most.
+const CHECKPOINT_PAGES: &str = "4096";
+
+/// How long to wait before the switch to WAL is tried again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// Held while a file is created, so that no connection of this process is opened on it meanwhile:
 /// closing any handle of a file drops all locks a process holds on it (POSIX), SQLite's too.
@@ -50,18 +61,35 @@ fn made(path: &Path, file: &File) -> std::io::Result<()> {
 /// Opens the connection that writes; the file is there already.
 pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection, OpenError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
+    enter_wal(&connection, path, options.busy_timeout)?;
     // `synchronous=FULL` syncs the write-ahead log at every commit: what was acknowledged is on the
     // disk. `fullfsync` makes that true on macOS too, where a plain fsync stops at the drive's cache.
     for (pragma, value, shown) in [
-        ("journal_mode", "WAL", "wal"),
         ("synchronous", "FULL", "2"),
         ("foreign_keys", "ON", "1"),
         ("fullfsync", "ON", "1"),
         ("checkpoint_fullfsync", "ON", "1"),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES, CHECKPOINT_PAGES),
     ] {
         set(&connection, path, pragma, value, shown)?;
     }
     Ok(connection)
+}
+
+/// Switches to WAL, where the file is not yet. Of several processes that do so at once SQLite tells
+/// some that the file is busy without waiting, and has nothing to wait on.
+fn enter_wal(connection: &Connection, path: &Path, timeout: Duration) -> Result<(), OpenError> {
+    let started = Instant::now();
+    loop {
+        match set(connection, path, "journal_mode", "WAL", "wal") {
+            Err(busy)
+                if busy.kind() == OpenErrorKind::Unavailable && started.elapsed() < timeout =>
+            {
+                thread::sleep(BETWEEN_TRIES);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Opens one connection that reads.
@@ -79,6 +107,12 @@ fn open(path: &Path, access: OpenFlags, options: &Options) -> Result<Connection,
     let timeout = bounded(options.busy_timeout);
     connection.busy_timeout(timeout).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that do not depend on what is bound: else SQLite prepares every statement with an equality
+    // anew each time another value is bound, in the hope of a better one.
+    let stable = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+    if !stable.map_err(failed)? {
+        return Err(OpenError::new(OpenErrorKind::Setting, path, "plans cannot be made stable"));
+    }
     for (pragma, value, shown) in [
         ("busy_timeout", timeout.as_millis().to_string(), timeout.as_millis().to_string()),
         ("cache_size", format!("-{}", options.cache_kib), format!("-{}", options.cache_kib)),

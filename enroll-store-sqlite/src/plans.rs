@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 
+use crate::options::Options;
 use crate::{
-    commands, identities, journal, node_list, nodes, redemptions, schema, settings, tokens,
+    commands, connection, identities, journal, node_list, nodes, redemptions, schema, settings,
+    tokens,
 };
 
 /// Every statement that has a plan, by the name in its doc.
@@ -117,6 +119,27 @@ fn every_index_is_read_by_the_statements_that_the_schema_names() {
             let used = plan(&connection, sql).iter().any(|step| step.contains(index.as_str()));
             assert!(used, "{reader} does not read {index}");
         }
+    }
+}
+
+/// A statement that is prepared anew whenever another value is bound costs more than it does.
+#[test]
+fn no_statement_is_prepared_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = connection::create(&directory.path().join("enroll.db")).unwrap();
+    let mut connection = connection::open_writer(&path, &Options::default()).unwrap();
+    schema::migrate(&mut connection, &path).unwrap();
+    for (name, sql) in STATEMENTS {
+        let mut statement = connection.prepare(sql).unwrap();
+        for value in 0..3 {
+            for at in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(at, value).unwrap();
+            }
+            // What is bound fits no row, and not every column; that says nothing of the plan.
+            let mut rows = statement.raw_query();
+            while matches!(rows.next(), Ok(Some(_))) {}
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{name}");
     }
 }
 

@@ -10,11 +10,12 @@ use enroll_core::model::Sha256;
 use rusqlite::{Connection, TransactionBehavior, named_params};
 
 use crate::error::{Failure, OpenError, OpenErrorKind};
+use crate::settings;
 
 /// Every migration, oldest first; its number is its place, from 1.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
 
-/// Brings the schema up to date, in one transaction; others that open the same file wait for it.
+/// Brings the schema up to date and writes one row, in one transaction; others that open the same file wait for it.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_failure(path, Failure::from(error));
     let transaction =
@@ -27,6 +28,8 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         let values = named_params! { ":number": number, ":checksum": checksum(sql) };
         transaction.execute(RECORD, values).map_err(failed)?;
     }
+    // SQLite opens what it may not write as read-only, and says so at the first write.
+    transaction.execute(settings::WRITE_PROBE, []).map_err(failed)?;
     transaction.commit().map_err(failed)
 }
 
