@@ -74,8 +74,13 @@ worker_steps! {
     }
 }
 
+/// Credentials are made; nothing is written.
+pub(crate) const ISSUED: &str = "master:issued";
+/// The redemption is committed; nobody has been told.
+pub(crate) const REDEEMED: &str = "master:redeemed";
+
 /// Every step of the master's redemption.
-pub const MASTER_STEPS: &[&str] = &[];
+pub const MASTER_STEPS: &[&str] = &[ISSUED, REDEEMED];
 
 #[cfg(feature = "failpoints")]
 mod armed {

@@ -8,4 +8,6 @@ struct Readme;
 mod process;
 pub mod worker;
 
+#[cfg(feature = "failpoints")]
+pub use process::arm_failpoint;
 pub use process::{log_to_stderr, span, stop_signal};

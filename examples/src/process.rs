@@ -15,6 +15,18 @@ pub fn log_to_stderr() {
         .try_init();
 }
 
+/// Lets a test make this process die at the point that `ENROLL_FAILPOINT` names. There is no such
+/// thing without the feature `failpoints`.
+///
+/// # Panics
+/// When there is no point of that name: a test that never dies would prove nothing.
+#[cfg(feature = "failpoints")]
+pub fn arm_failpoint() {
+    if let Ok(point) = std::env::var("ENROLL_FAILPOINT") {
+        enroll_core::failpoint::arm(&point).expect("ENROLL_FAILPOINT names a point of the tables");
+    }
+}
+
 /// Resolves when the process is asked to end, by SIGTERM or SIGINT.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};

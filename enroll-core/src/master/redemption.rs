@@ -5,6 +5,7 @@ use super::enroller::Enroller;
 use super::error::Error;
 use super::policy::Candidate;
 use crate::decision::{Approval, Redelivery, Take};
+use crate::failpoint;
 use crate::issue::{Grant, IssueError, Issued};
 use crate::model::{
     AttemptId, AttemptOutcome, AttemptRecord, Credential, Event, IdentityId, IdentityRecord,
@@ -33,9 +34,11 @@ impl Enroller {
             Ok(made) => made,
             Err(rejection) => return Ok(Step::Done(Verdict::Refused(rejection))),
         };
+        failpoint::hit(failpoint::ISSUED);
         let redeem = self.redemption(attempt, approval, &made)?;
         let event = redeem.event();
         let outcome = self.store.redeem(redeem).await;
+        failpoint::hit(failpoint::REDEEMED);
         match outcome {
             Ok(RedeemOutcome::Enrolled(node)) => {
                 self.tell(&event);
