@@ -5,6 +5,7 @@
 //! nowhere else.
 
 mod admin;
+mod command;
 mod credential;
 mod enroll;
 mod event;
@@ -16,12 +17,14 @@ mod problem;
 mod registration;
 mod schema;
 mod secret;
+mod settings;
 mod shown;
 mod steady;
 mod time;
 mod token;
 
 pub use admin::{AddedAdmin, AdminItem, NewAdmin};
+pub use command::{CommandItem, NewCommand, QueuedCommand};
 pub use credential::{CredentialBody, Incomplete};
 pub use enroll::{EnrollAnswer, EnrollBody};
 pub use event::{AttemptItem, EventItem};
@@ -32,6 +35,7 @@ pub use node::{FuseFailureView, FuseView, NodeSummary, NodeView};
 pub use problem::{ErrorCode, Problem};
 pub use registration::{Install, NewNode, RegisteredNode};
 pub use secret::SecretText;
+pub use settings::{AutoEnrollment, AutoEnrollmentWish};
 pub use shown::ShownNode;
 pub use steady::{
     CommandBody, CommandReport, HeartbeatAnswer, HeartbeatBody, RecoverBody, RenewAnswer, RenewBody,

@@ -5,11 +5,13 @@
 mod common;
 
 mod admins;
+mod commands;
 mod install;
 mod nodes;
 mod pages;
 mod plain;
 mod roles;
+mod settings;
 mod shown;
 mod support;
 mod tokens;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use enroll_core::issue::x509::Authority;
-use enroll_core::master::{Enroller, MasterConfig, Verdict};
+use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig, Verdict};
 use enroll_core::model::{
-    AdminToken, Clock, EnrollRequest, Facts, Host, NodeName, NodeRecord, Origin, Presented, Reason,
-    Role, SystemClock, SystemEntropy, Timestamp, TrustDomain,
+    AdminToken, Clock, CommandClass, EnrollRequest, Facts, Host, NodeName, NodeRecord, Origin,
+    Presented, Reason, Role, SystemClock, SystemEntropy, Timestamp, TrustDomain,
 };
 use enroll_core::store::{Beat, MemoryStore, Nodes as _, Store};
 use enroll_core::testing::FixedClock;
@@ -61,13 +61,21 @@ impl Master {
         let authority = Authority::in_memory(&TrustDomain::default(), clock.now(), &entropy);
         let authority = Arc::new(authority.unwrap());
         let store = Arc::new(MemoryStore::new());
+        let fuser = BuiltinFuser::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::new(SystemEntropy::new()),
+        );
         let mut config = MasterConfig::default();
         config.enroll_url = Some(URL.into());
         config.steady_addr = Some(STEADY.into());
         config.hosts = vec![Host::new("master.example").unwrap()];
         let enroller = Enroller::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&authority))
             .with_config(configure(config))
-            .with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+            .with_clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .with_fuser(Arc::new(fuser), Duration::from_secs(300))
+            .with_command("ping", CommandClass::Monitor)
+            .with_command("restart", CommandClass::Control);
         let mut tokens = Vec::new();
         for role in Role::ALL {
             tokens.push((*role, enroller.add_admin(role.as_str(), *role, "setup").await.unwrap()));

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 
 use super::invalid;
 use crate::server::{BODY_DEADLINE, MAX_BODY, read_body};
-use crate::wire::{NewAdmin, NewNode, NewToken, Problem, Unreadable, read_json};
+use crate::wire::{
+    AutoEnrollmentWish, NewAdmin, NewCommand, NewNode, NewToken, Problem, Unreadable, read_json,
+};
 
 /// A JSON object; an empty body is one without members.
 ///
@@ -60,6 +62,23 @@ impl Wish for NewNode {
 impl Wish for NewAdmin {
     fn rule(_: &str) -> Option<&'static str> {
         None
+    }
+}
+
+impl Wish for NewCommand {
+    fn rule(_: &str) -> Option<&'static str> {
+        None
+    }
+}
+
+impl Wish for AutoEnrollmentWish {
+    fn rule(member: &str) -> Option<&'static str> {
+        match member {
+            "enabled" | "replace" => Some("`true` or `false`"),
+            "previous_valid_secs" => Some("a whole number of seconds from 0 to 2592000"),
+            "name_patterns" => Some("a list of texts"),
+            _ => None,
+        }
     }
 }
 

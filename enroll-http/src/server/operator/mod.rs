@@ -9,6 +9,7 @@
 mod admins;
 mod auth;
 mod body;
+mod commands;
 mod cursor;
 mod events;
 mod install;
@@ -16,6 +17,7 @@ mod nodes;
 mod openapi;
 mod params;
 mod path;
+mod settings;
 mod tokens;
 
 use std::sync::Arc;
@@ -97,6 +99,12 @@ fn calls() -> Router<App> {
         .route("/v1/nodes/{name}/attempts", get(nodes::attempts))
         .route("/v1/nodes/{name}/cordon", post(nodes::cordon))
         .route("/v1/nodes/{name}/uncordon", post(nodes::uncordon))
+        .route("/v1/nodes/{name}/fuse", post(commands::fuse))
+        .route("/v1/nodes/{name}/commands", post(commands::queue).get(commands::list))
+        .route(
+            "/v1/settings/auto-enrollment",
+            get(settings::auto_enrollment).put(settings::change_auto_enrollment),
+        )
         .route("/v1/admins", post(admins::add).get(admins::list))
         .route("/v1/admins/{name}", delete(admins::remove))
         .route("/v1/events", get(events::list))

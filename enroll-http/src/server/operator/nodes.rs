@@ -248,7 +248,7 @@ impl App {
         self.enroller.config().stale_after
     }
 
-    fn view(&self, node: &NodeRecord, at: Timestamp) -> NodeView {
+    pub(super) fn view(&self, node: &NodeRecord, at: Timestamp) -> NodeView {
         NodeView::of(node, at, self.stale_after())
     }
 

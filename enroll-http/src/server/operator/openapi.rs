@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::{admins, events, nodes, tokens};
+use super::{admins, commands, events, nodes, settings, tokens};
 use crate::server::OPENAPI;
 
 /// The calls of the operator API.
@@ -27,6 +27,11 @@ pub(in crate::server) fn document() -> OpenApi {
     nodes::cordon,
     nodes::uncordon,
     nodes::delete,
+    commands::fuse,
+    commands::queue,
+    commands::list,
+    settings::auto_enrollment,
+    settings::change_auto_enrollment,
     admins::add,
     admins::list,
     admins::remove,
