@@ -18,10 +18,13 @@ impl Commands for MemoryStore {
         if state.open(command.node_id).count() >= CommandRecord::MAX_OPEN as usize {
             return Ok(QueueOutcome::Full);
         }
-        if state.commands.contains_key(&command.id) {
+        if state.command_places.contains_key(&command.id) {
             return Err(collision("queue a command"));
         }
-        state.commands.insert(command.id, command);
+        state.last_command += 1;
+        let place = (command.node_id, state.last_command);
+        state.command_places.insert(command.id, place);
+        state.commands.insert(place, command);
         state.journal(event);
         Ok(QueueOutcome::Queued)
     }
@@ -42,10 +45,8 @@ impl Commands for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut state = self.state();
         for id in ids {
-            let queued = |command: &&mut CommandRecord| {
-                command.node_id == node_id && command.status == CommandStatus::Queued
-            };
-            if let Some(command) = state.commands.get_mut(&id).filter(queued) {
+            let command = state.command_mut(node_id, id);
+            if let Some(command) = command.filter(|it| it.status == CommandStatus::Queued) {
                 command.status = CommandStatus::Delivered;
                 command.delivered_at = Some(at);
             }
@@ -55,10 +56,8 @@ impl Commands for MemoryStore {
 
     async fn finish(&self, finish: Finish) -> Result<Option<CommandRecord>, StoreError> {
         let mut state = self.state();
-        let theirs = |command: &&mut CommandRecord| {
-            command.node_id == finish.node_id && command.finished_at.is_none()
-        };
-        let Some(command) = state.commands.get_mut(&finish.id).filter(theirs) else {
+        let command = state.command_mut(finish.node_id, finish.id);
+        let Some(command) = command.filter(|command| command.finished_at.is_none()) else {
             return Ok(None);
         };
         command.status = finish.status;
@@ -66,12 +65,13 @@ impl Commands for MemoryStore {
         command.output = finish.output;
         let command = command.clone();
         state.journal(finish.event);
-        state.forget_finished(command.node_id);
+        state.forget_finished(finish.node_id);
         Ok(Some(command))
     }
 
     async fn command(&self, id: CommandId) -> Result<Option<CommandRecord>, StoreError> {
-        Ok(self.state().commands.get(&id).cloned())
+        let state = self.state();
+        Ok(state.command_places.get(&id).and_then(|place| state.commands.get(place)).cloned())
     }
 
     async fn commands(
@@ -81,23 +81,49 @@ impl Commands for MemoryStore {
     ) -> Result<Vec<CommandRecord>, StoreError> {
         let state = self.state();
         let Some(node) = state.nodes.get(name) else { return Ok(Vec::new()) };
-        let rows = state.commands.values().rev().filter(|c| c.node_id == node.id).cloned();
-        Ok(page(wanted, rows, |command, seen| command.id < seen))
+        let mut rows: Vec<_> = state.commands_of(node.id).cloned().collect();
+        rows.sort_by_key(|command| std::cmp::Reverse(command.id));
+        Ok(page(wanted, rows.into_iter(), |command, seen| command.id < seen))
     }
 }
 
 impl State {
-    fn open(&self, node_id: NodeId) -> impl Iterator<Item = &CommandRecord> {
-        self.commands.values().filter(move |c| c.node_id == node_id && c.finished_at.is_none())
+    fn commands_of(&self, node: NodeId) -> impl Iterator<Item = &CommandRecord> {
+        self.commands.range((node, 0)..=(node, u64::MAX)).map(|(_, command)| command)
     }
 
-    fn forget_finished(&mut self, node_id: NodeId) {
-        let finished = |c: &&CommandRecord| c.node_id == node_id && c.finished_at.is_some();
-        let ids: Vec<CommandId> =
-            self.commands.values().filter(finished).map(|command| command.id).collect();
-        let surplus = ids.len().saturating_sub(CommandRecord::KEPT as usize);
-        for id in ids.iter().take(surplus) {
-            self.commands.remove(id);
+    fn open(&self, node: NodeId) -> impl Iterator<Item = &CommandRecord> {
+        self.commands_of(node).filter(|command| command.finished_at.is_none())
+    }
+
+    /// The command of this id, if it is this node's.
+    fn command_mut(&mut self, node: NodeId, id: CommandId) -> Option<&mut CommandRecord> {
+        let place = self.command_places.get(&id).filter(|(theirs, _)| *theirs == node)?;
+        self.commands.get_mut(place)
+    }
+
+    fn forget_finished(&mut self, node: NodeId) {
+        let finished = |command: &CommandRecord| command.finished_at.is_some();
+        let kept = CommandRecord::KEPT as usize;
+        let there = self.commands_of(node).filter(|command| finished(command)).count();
+        let mut surplus = there.saturating_sub(kept);
+        self.forget_commands(node, |command| {
+            let goes = surplus > 0 && finished(command);
+            surplus -= usize::from(goes);
+            goes
+        });
+    }
+
+    /// Forgets those commands of a node that are to go, asked for one by one, the oldest first.
+    pub(super) fn forget_commands(
+        &mut self,
+        node: NodeId,
+        mut goes: impl FnMut(&CommandRecord) -> bool,
+    ) {
+        let gone: Vec<CommandId> =
+            self.commands_of(node).filter(|it| goes(it)).map(|it| it.id).collect();
+        for place in gone.iter().filter_map(|id| self.command_places.remove(id)) {
+            self.commands.remove(&place);
         }
     }
 }

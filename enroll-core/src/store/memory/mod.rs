@@ -75,7 +75,6 @@ impl CredentialKey {
 
 #[derive(Default)]
 struct State {
-    commands: BTreeMap<CommandId, CommandRecord>,
     tokens: BTreeMap<TokenId, TokenRecord>,
     /// Nodes that are not deleted; the key makes their names unique.
     nodes: BTreeMap<NodeName, NodeRecord>,
@@ -89,6 +88,10 @@ struct State {
     identities: BTreeMap<(NodeId, IdentityId), IdentityRecord>,
     identity_nodes: BTreeMap<IdentityId, NodeId>,
     credentials: BTreeMap<CredentialKey, IdentityId>,
+    /// By node first, then in the order they were queued.
+    commands: BTreeMap<(NodeId, u64), CommandRecord>,
+    command_places: BTreeMap<CommandId, (NodeId, u64)>,
+    last_command: u64,
     admins: BTreeMap<String, AdminRecord>,
     settings: BTreeMap<String, Setting>,
     /// Proven attempts, by the name they claimed.

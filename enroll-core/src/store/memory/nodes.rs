@@ -68,7 +68,7 @@ impl Nodes for MemoryStore {
         let Some(node) = state.nodes.remove(name) else { return Ok(DeleteOutcome::NoSuchNode) };
         state.node_names.remove(&node.id);
         state.deleted.insert(name.clone(), at);
-        state.commands.retain(|_, command| command.node_id != node.id);
+        state.forget_commands(node.id, |_| true);
         state.revoke_identities(node.id, at);
         state.revoke_bound(name, at);
         state.close_redemptions(name, at);

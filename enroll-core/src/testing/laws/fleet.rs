@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::decision::{Approval, Decision, Redelivery};
 use crate::model::{
-    CredentialRecord, Event, IdentityRecord, NodeName, NodeRecord, Reason, RedemptionId, Snapshot,
-    Timestamp, TokenId, TokenRecord, What,
+    CredentialRecord, Event, Facts, IdentityRecord, NodeName, NodeRecord, Reason, RedemptionId,
+    Snapshot, Timestamp, TokenId, TokenRecord, What,
 };
 use crate::store::{
-    DeleteOutcome, IdentityKey, Lookup, Member, MintOutcome, NodeFilter, Page, Redeem,
+    Beat, DeleteOutcome, IdentityKey, Lookup, Member, MintOutcome, NodeFilter, Page, Redeem,
     RedeemOutcome, Redeliver, RedeliverOutcome, Store, StoreError, StoreErrorKind,
 };
 use crate::testing::{Claimant, Fixtures, TestToken};
@@ -36,6 +36,11 @@ pub(super) struct Enrolled {
 /// `secs` seconds after everything began.
 pub(super) fn at(secs: u64) -> Timestamp {
     Fixtures::at(secs)
+}
+
+/// Facts that say no more than the architecture.
+pub(super) fn of_arch(arch: &str) -> Facts {
+    Facts { arch: Some(arch.into()), ..Facts::default() }
 }
 
 /// By what an identity is found.
@@ -94,6 +99,17 @@ impl Fleet {
         let lookup =
             Lookup { token_id: token, node_name: claimant.node_name(), claim: claimant.claim() };
         some(self.store.look_up(lookup).await)
+    }
+
+    /// A node `text` that was enrolled at `at(1)`.
+    pub(super) async fn enrolled(&self, text: &str) -> NodeRecord {
+        let token = self.unlimited(at(0)).await;
+        self.enroll(&Claimant::new(&token, text), at(1)).await.node
+    }
+
+    /// A heartbeat of `node` is recorded.
+    pub(super) async fn beat(&self, node: &NodeRecord, at: Timestamp, facts: Option<Facts>) {
+        some(self.store.record_beats(vec![Beat { node_id: node.id, at, facts }]).await);
     }
 
     /// The right of `claimant` to a redemption as the store stands, with all that goes into it.

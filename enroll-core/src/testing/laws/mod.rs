@@ -6,14 +6,18 @@
 
 mod fleet;
 
+pub mod commands;
 pub mod enrollment;
+pub mod heartbeats;
 pub mod identities;
 pub mod journal;
 pub mod look_up;
 pub mod names;
+pub mod node_lists;
 pub mod nodes;
 pub mod redelivery;
 pub mod settings;
+pub mod token_lists;
 pub mod tokens;
 pub mod uses;
 
@@ -116,6 +120,8 @@ macro_rules! __store_laws {
                 t3_an_unknown_token_is_told
                 t3_many_revokes_at_once_revoke_once
                 t4_a_revoke_closes_every_window_of_the_token
+            ;
+            token_lists:
                 t5_tokens_are_listed_newest_first
                 t5_tokens_past_their_time_are_left_out
                 t5_pages_are_stable_under_concurrent_inserts
@@ -131,19 +137,28 @@ macro_rules! __store_laws {
                 n2_many_deletions_at_once_delete_once
                 n2_the_latest_deletion_counts
                 n2_an_identity_of_a_deleted_node_is_not_used
+                n_cordon_is_idempotent
+                n_cordon_of_nobody_writes_nothing
+                n_many_cordons_at_once_are_one_change
+                n5_a_step_is_made_from_where_it_was_read
+                n5_an_overtaken_step_writes_nothing
+                n5_a_reenrollment_overtakes_a_step
+                n5_of_many_steps_at_once_one_is_made
+            ;
+            heartbeats:
                 n3_heartbeats_move_forward_only
                 n3_facts_are_the_latest
                 n3_a_heartbeat_of_an_earlier_enrollment_is_none
                 n3_heartbeats_of_nodes_that_are_gone_are_left_out
-                n6_counts_are_those_of_the_list
                 n3_heartbeats_beside_each_other_are_all_recorded
+                n3_ids_of_another_kind_are_nobodys
+            ;
+            node_lists:
                 n4_nodes_are_listed_by_name
                 n4_filters_come_before_the_page
                 n4_pages_are_stable_under_concurrent_inserts
-                n_cordon_is_idempotent
-                n_cordon_of_nobody_writes_nothing
-                n_many_cordons_at_once_are_one_change
-                n3_ids_of_another_kind_are_nobodys
+                n4_degraded_nodes_are_told_from_the_others
+                n6_every_node_is_counted_once
             ;
             identities:
                 i1_an_identity_is_found_by_what_was_presented
@@ -161,6 +176,17 @@ macro_rules! __store_laws {
                 i3_renew_racing_first_use_has_one_winner
                 i3_a_collision_writes_nothing
                 i4_the_successor_of_the_same_key_is_found
+            ;
+            commands:
+                q1_commands_are_handed_over_in_their_order
+                q1_a_delivered_command_is_handed_over_again
+                q2_so_many_wait_and_no_more
+                q2_the_newest_finished_ones_are_kept
+                q2_what_cannot_be_queued_writes_nothing
+                q3_a_command_ends_once
+                q3_of_many_ends_at_once_one_is_kept
+                q4_with_a_node_its_commands_go
+                q_commands_are_listed_newest_first
             ;
             settings:
                 a1_an_operator_comes_back_whole

@@ -1,17 +1,14 @@
-//! N1 to N4: nodes, as an operator handles them, and their heartbeats.
+//! N1, N2 and N5: nodes, as an operator handles them, and their steps between states.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fleet::{Fleet, at, event, some};
 use crate::model::{
-    Facts, Health, IdentityId, NodeName, NodeRecord, Reason, Status, Timestamp, TokenStatus,
-    TrustState,
+    Event, FuseEnd, FuseId, FuseRecord, NodeRecord, Reason, TokenStatus, TrustState,
 };
-use crate::store::{
-    Beat, DeleteOutcome, NodeCount, NodeFilter, Page, RedeemOutcome, Store, UseOutcome,
-};
-use crate::testing::{Claimant, name, race, together};
+use crate::store::{DeleteOutcome, NodeFilter, Page, RedeemOutcome, Store, Transition, UseOutcome};
+use crate::testing::{Claimant, name, race};
 
 /// N1: of 64 machines that claim one name with one unlimited token at once, one has it.
 pub async fn n1_one_node_has_a_name(store: Arc<dyn Store>) {
@@ -133,203 +130,10 @@ pub async fn n2_an_identity_of_a_deleted_node_is_not_used(store: Arc<dyn Store>)
     assert_eq!(used, UseOutcome::Revoked, "N2, I2");
 }
 
-/// A node that was enrolled at `at(1)`.
-async fn enrolled(fleet: &Fleet, text: &str) -> NodeRecord {
-    let token = fleet.unlimited(at(0)).await;
-    fleet.enroll(&Claimant::new(&token, text), at(1)).await.node
-}
-
-async fn beat(fleet: &Fleet, node: &NodeRecord, at: Timestamp, facts: Option<Facts>) {
-    some(fleet.store.record_beats(vec![Beat { node_id: node.id, at, facts }]).await);
-}
-
-async fn seen(fleet: &Fleet, node: &NodeRecord) -> Option<Timestamp> {
-    fleet.node(&node.name).await.expect("the node is there").last_seen_at
-}
-
-fn of_arch(arch: &str) -> Facts {
-    Facts { arch: Some(arch.into()), ..Facts::default() }
-}
-
-/// N3: heartbeats move forward only, also within one batch.
-pub async fn n3_heartbeats_move_forward_only(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let node = enrolled(&fleet, "a").await;
-    assert_eq!(seen(&fleet, &node).await, None, "R4: never heard from");
-    for (sent, expected) in [(5, 5), (3, 5), (5, 5), (8, 8), (7, 8)] {
-        beat(&fleet, &node, at(sent), None).await;
-        assert_eq!(seen(&fleet, &node).await, Some(at(expected)), "N3: after {sent}");
-    }
-    let batch = [9, 12, 11, 10].map(|sent| Beat { node_id: node.id, at: at(sent), facts: None });
-    some(fleet.store.record_beats(batch.to_vec()).await);
-    assert_eq!(seen(&fleet, &node).await, Some(at(12)), "N3: in one batch");
-}
-
-/// N3: facts take the place of those held; none leave them; those of a late heartbeat are old news.
-pub async fn n3_facts_are_the_latest(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let node = enrolled(&fleet, "a").await;
-    let facts = async || fleet.node(&node.name).await.expect("the node is there").facts;
-    let mut first = of_arch("riscv64");
-    first.os = Some("linux".into());
-    beat(&fleet, &node, at(5), Some(first.clone())).await;
-    assert_eq!(facts().await, first, "N3: facts are kept");
-    beat(&fleet, &node, at(6), None).await;
-    assert_eq!(facts().await, first, "N3: no facts leave them");
-    beat(&fleet, &node, at(4), Some(of_arch("old"))).await;
-    assert_eq!(facts().await, first, "N3: an overtaken heartbeat changes nothing");
-    beat(&fleet, &node, at(7), Some(of_arch("aarch64"))).await;
-    assert_eq!(facts().await, of_arch("aarch64"), "N3: the latest take their place");
-}
-
-/// N3: a heartbeat from before the enrollment is not one of this enrollment.
-pub async fn n3_a_heartbeat_of_an_earlier_enrollment_is_none(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let node = enrolled(&fleet, "a").await;
-    beat(&fleet, &node, at(2), None).await;
-    let token = fleet.bound("a", at(3)).await;
-    let again = fleet.enroll(&Claimant::new(&token, "a").with_key("new"), at(5)).await.node;
-    assert_eq!((again.id, again.last_seen_at), (node.id, None), "R4");
-    beat(&fleet, &again, at(4), Some(of_arch("old"))).await;
-    assert_eq!(fleet.node(&name("a")).await, Some(again.clone()), "N3: it came late");
-    beat(&fleet, &again, at(5), None).await;
-    assert_eq!(seen(&fleet, &again).await, Some(at(5)), "N3: at its instant it counts");
-}
-
-/// N3: heartbeats of nodes that are gone are left out, those beside them are not.
-pub async fn n3_heartbeats_of_nodes_that_are_gone_are_left_out(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let (gone, there) = (enrolled(&fleet, "gone").await, enrolled(&fleet, "there").await);
-    let _gone = fleet.delete(&gone.name, at(2)).await;
-    let anew = fleet.mint(&fleet.make.token(at(3)).bound_to("gone")).await;
-    let ids = [gone.id, there.id, fleet.make.node_id(at(0))];
-    let beats = ids.map(|node_id| Beat { node_id, at: at(4), facts: None });
-    some(fleet.store.record_beats(beats.to_vec()).await);
-    some(fleet.store.record_beats(Vec::new()).await);
-    assert_eq!(seen(&fleet, &there).await, Some(at(4)), "N3: who is there was heard");
-    assert_eq!(fleet.node(&gone.name).await, anew, "N3: another node of the name was not");
-}
-
-/// N3: heartbeats of many nodes at once are all recorded, whoever writes them beside whom.
-pub async fn n3_heartbeats_beside_each_other_are_all_recorded(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let mut nodes = Vec::new();
-    for number in 0..16 {
-        nodes.push(enrolled(&fleet, &format!("machine-{number}")).await);
-    }
-    // Every writer has every node, in an order of its own.
-    let writers = (0..8_usize).map(|writer| {
-        let mut beats: Vec<Beat> = nodes
-            .iter()
-            .map(|node| Beat { node_id: node.id, at: at(10 + writer as u64), facts: None })
-            .collect();
-        beats.rotate_left(2 * writer);
-        let fleet = Arc::clone(&fleet);
-        async move { some(fleet.store.record_beats(beats).await) }
-    });
-    race(writers.collect::<Vec<_>>()).await;
-    for node in &nodes {
-        assert_eq!(seen(&fleet, node).await, Some(at(17)), "N3: {}", node.name);
-    }
-}
-
-async fn all_pages(fleet: &Fleet, limit: u32, filter: &NodeFilter) -> Vec<NodeName> {
-    let (mut rows, mut after) = (Vec::new(), None);
-    loop {
-        let page = some(fleet.store.nodes(Page { after, limit }, filter.clone()).await);
-        assert!(page.len() <= limit as usize, "N4: a page holds {limit} rows at most");
-        let Some(last) = page.last() else { return rows };
-        after = Some(last.name.clone());
-        rows.extend(page.into_iter().map(|node| node.name));
-    }
-}
-
-fn names(texts: &[&str]) -> Vec<NodeName> {
-    texts.iter().map(|text| name(text)).collect()
-}
-
-/// N4: nodes are listed by name, byte by byte, page by page, and none twice.
-pub async fn n4_nodes_are_listed_by_name(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    // A collation for people would put the hyphen and the dot elsewhere.
-    let sorted = ["a", "a-b", "a.b", "a0", "a1.b", "aa", "ab-c", "b", "b-1", "b10", "b9"];
-    for text in sorted.iter().rev() {
-        fleet.bound(text, at(0)).await;
-    }
-    for limit in [1, 3, 11, 500] {
-        let seen = all_pages(&fleet, limit, &NodeFilter::default()).await;
-        assert_eq!(seen, names(&sorted), "N4: by pages of {limit}");
-    }
-}
-
-/// N4: a filter leaves out what it does not want, before rows are counted.
-pub async fn n4_filters_come_before_the_page(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    for text in ["degraded", "ready", "waiting", "cordoned"] {
-        let node = enrolled(&fleet, text).await;
-        let arch = Some(of_arch(if text == "ready" { "aarch64" } else { "x86_64" }));
-        match text {
-            "ready" => beat(&fleet, &node, at(100), arch).await,
-            "degraded" => beat(&fleet, &node, at(11), arch).await,
-            "cordoned" => {
-                some(fleet.store.set_cordon(&name(text), true, event("c", at(1))).await);
-                beat(&fleet, &node, at(100), arch).await;
-            }
-            _ => {}
-        }
-    }
-    fleet.bound("pending", at(0)).await;
-    let status = |status| (status, at(101), Duration::from_secs(90));
-    for (wanted, expected) in [
-        (Status::Ready, &["ready"][..]),
-        (Status::Degraded, &["degraded"]),
-        (Status::Waiting, &["pending", "waiting"]),
-        (Status::Cordoned, &["cordoned"]),
-    ] {
-        let filter = NodeFilter { status: Some(status(wanted)), ..NodeFilter::default() };
-        assert_eq!(all_pages(&fleet, 1, &filter).await, names(expected), "N4: {wanted}");
-    }
-    let barely = Some((Status::Ready, at(101), Duration::from_millis(90_001)));
-    let filter = NodeFilter { status: barely, ..NodeFilter::default() };
-    let expected = names(&["degraded", "ready"]);
-    assert_eq!(all_pages(&fleet, 1, &filter).await, expected, "N4: a longer threshold");
-    let filter = NodeFilter { state: Some(TrustState::Pending), ..NodeFilter::default() };
-    assert_eq!(all_pages(&fleet, 1, &filter).await, names(&["pending"]), "N4: by state");
-    let arch = Some("x86_64".to_owned());
-    let filter = NodeFilter { arch: arch.clone(), ..NodeFilter::default() };
-    assert_eq!(all_pages(&fleet, 1, &filter).await, names(&["cordoned", "degraded"]), "N4: arch");
-    let state = Some(TrustState::Monitoring);
-    let degraded = Some((true, at(101), Duration::from_secs(90)));
-    let filter = NodeFilter { arch, state, status: Some(status(Status::Degraded)), degraded };
-    assert_eq!(all_pages(&fleet, 1, &filter).await, names(&["degraded"]), "N4: all of them");
-}
-
-/// N4: who pages while others register sees each node that was there before exactly once, in order.
-pub async fn n4_pages_are_stable_under_concurrent_inserts(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    let mut before = Vec::new();
-    for number in 10..40 {
-        let text = format!("machine-{number}");
-        fleet.bound(&text, at(0)).await;
-        before.push(name(&text));
-    }
-    let (paging, registering) = (Arc::clone(&fleet), Arc::clone(&fleet));
-    let (seen, ()) =
-        together(async move { all_pages(&paging, 4, &NodeFilter::default()).await }, async move {
-            for number in 10..70 {
-                registering.bound(&format!("machine-{number}-late"), at(1)).await;
-            }
-        })
-        .await;
-    assert!(seen.is_sorted_by(|one, next| one < next), "N4: in order, none twice");
-    let old: Vec<_> = seen.into_iter().filter(|name| before.contains(name)).collect();
-    assert_eq!(old, before, "N4: none that was there is left out");
-}
-
 /// A cordon is kept, is repeated without a trace, and is taken off again.
 pub async fn n_cordon_is_idempotent(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);
-    let node = enrolled(&fleet, "a").await;
+    let node = fleet.enrolled("a").await;
     let before = fleet.events().await.len();
     let mut expected = Vec::new();
     for (round, cordoned, changes) in
@@ -365,36 +169,108 @@ pub async fn n_many_cordons_at_once_are_one_change(store: Arc<dyn Store>) {
     assert_eq!(fleet.events().await, [event("c", at(1))], "cordon: one change, one event");
 }
 
-/// N6: nodes are counted by state and health, as a list would show them.
-pub async fn n6_counts_are_those_of_the_list(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    fleet.bound("pending", at(0)).await;
-    let token = fleet.unlimited(at(0)).await;
-    let mut beats = Vec::new();
-    for (name, seen) in [("silent", None), ("stale", Some(at(2))), ("live", Some(at(3)))] {
-        let node_id = fleet.enroll(&Claimant::new(&token, name), at(1)).await.node.id;
-        beats.extend(seen.map(|at| Beat { node_id, at, facts: None }));
+/// A step of `node` as it was read, into `to`.
+fn step(fleet: &Fleet, node: &NodeRecord, to: TrustState, event: Option<Event>) -> Transition {
+    let attempt = FuseId::generate(at(2), fleet.make.entropy());
+    Transition {
+        node_id: node.id,
+        from: node.state,
+        attempt: node.fuse.as_ref().map(|fuse| fuse.attempt),
+        to,
+        fuse: FuseRecord {
+            attempt: attempt.expect("counting entropy never runs out"),
+            started_at: at(2),
+            deadline: at(300),
+            ticket: None,
+            ended: None,
+        },
+        event,
     }
-    some(fleet.store.record_beats(beats).await);
-    let stale_after = Duration::from_secs(10);
-    let mut counted = some(fleet.store.count_nodes(at(12), stale_after).await);
-    counted.sort_by_key(|count| (count.state, count.health));
-    let one = |state, health| NodeCount { state, health, nodes: 1 };
-    let expected = [
-        one(TrustState::Pending, Health::Waiting),
-        one(TrustState::Monitoring, Health::Waiting),
-        one(TrustState::Monitoring, Health::Ready),
-        one(TrustState::Monitoring, Health::Degraded),
-    ];
-    assert_eq!(counted, expected, "N6");
 }
 
-/// N3, I2: an id that is a node's and one that is an identity's are not mixed up.
-pub async fn n3_ids_of_another_kind_are_nobodys(store: Arc<dyn Store>) {
+/// N5: a step is made from the state and attempt it was read with, and is kept whole.
+pub async fn n5_a_step_is_made_from_where_it_was_read(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);
-    let node = enrolled(&fleet, "a").await;
-    let as_identity = IdentityId::from_bytes(*node.id.as_bytes());
-    let used = some(fleet.store.mark_used(as_identity, at(2)).await);
-    assert_eq!(used, UseOutcome::Revoked, "I2: a node's id is no identity's");
-    assert_eq!(fleet.node(&node.name).await, Some(node), "I2: and nothing was written");
+    let mut node = fleet.enrolled("a").await;
+    let before = fleet.events().await.len();
+    let mut expected_events = Vec::new();
+    for (to, happened) in [
+        (TrustState::Fusing, Some(event("started", at(2)))),
+        (TrustState::Fusing, None),
+        (TrustState::Fused, Some(event("fused", at(2)))),
+        (TrustState::Monitoring, None),
+    ] {
+        let mut step = step(&fleet, &node, to, happened.clone());
+        step.fuse.ticket = Some(format!("ticket of {to}"));
+        step.fuse.ended = (to == TrustState::Fused).then_some(FuseEnd { at: at(3), failure: None });
+        let expected = NodeRecord { state: to, fuse: Some(step.fuse.clone()), ..node.clone() };
+        let outcome = some(fleet.store.transition(step).await);
+        assert_eq!(outcome.as_ref(), Some(&expected), "N5: into {to}");
+        assert_eq!(fleet.node(&node.name).await, outcome, "N5: it is kept");
+        expected_events.extend(happened);
+        node = expected;
+    }
+    assert_eq!(fleet.events().await[before..], expected_events, "N5: events as given");
+}
+
+/// N5: a step that was overtaken, or whose node is gone, writes nothing.
+pub async fn n5_an_overtaken_step_writes_nothing(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let node = fleet.enrolled("a").await;
+    let begun = step(&fleet, &node, TrustState::Fusing, None);
+    let now = some(fleet.store.transition(begun).await).expect("N5: nothing came in between");
+    let with = |change: fn(&mut Transition)| {
+        let mut step = step(&fleet, &now, TrustState::Fused, Some(event("never", at(3))));
+        change(&mut step);
+        step
+    };
+    let mut foreign = with(|_| ());
+    foreign.attempt = Some(foreign.fuse.attempt);
+    let mut absent = with(|_| ());
+    absent.node_id = fleet.make.node_id(at(0));
+    for (step, why) in [
+        (with(|step| step.from = TrustState::Monitoring), "another state"),
+        (with(|step| step.from = TrustState::Pending), "another state"),
+        (with(|step| step.attempt = None), "no attempt"),
+        (foreign, "another attempt"),
+        (absent, "another node"),
+    ] {
+        let before = fleet.observe().await;
+        assert_eq!(some(fleet.store.transition(step).await), None, "N5: it was read with {why}");
+        fleet.unchanged(&before, &format!("N5: {why}")).await;
+    }
+    let late = with(|_| ());
+    let _gone = fleet.delete(&node.name, at(4)).await;
+    assert_eq!(some(fleet.store.transition(late).await), None, "N5: the node is gone");
+}
+
+/// N5, R4: a re-enrollment ends every attempt: a step read before it is overtaken.
+pub async fn n5_a_reenrollment_overtakes_a_step(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let node = fleet.enrolled("a").await;
+    let begun = step(&fleet, &node, TrustState::Fusing, None);
+    let fusing = some(fleet.store.transition(begun).await).expect("N5: nothing came in between");
+    let late = step(&fleet, &fusing, TrustState::Fused, None);
+    let token = fleet.bound("a", at(3)).await;
+    let again = fleet.enroll(&Claimant::new(&token, "a").with_key("new"), at(4)).await.node;
+    assert_eq!((again.id, again.state), (node.id, TrustState::Monitoring), "R4");
+    assert_eq!(again.fuse, None, "R4: nothing is left of an attempt");
+    assert_eq!(some(fleet.store.transition(late).await), None, "N5");
+    assert_eq!(fleet.node(&node.name).await, Some(again), "R4, N5");
+}
+
+/// N5: of many steps read at the same moment one is made.
+pub async fn n5_of_many_steps_at_once_one_is_made(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let node = fleet.enrolled("a").await;
+    let before = fleet.events().await.len();
+    let steps = (0..16).map(|_| {
+        let step = step(&fleet, &node, TrustState::Fusing, Some(event("started", at(2))));
+        let store = Arc::clone(&fleet.store);
+        async move { some(store.transition(step).await) }
+    });
+    let made: Vec<_> = race(steps.collect::<Vec<_>>()).await.into_iter().flatten().collect();
+    assert_eq!(made.len(), 1, "N5: one attempt began");
+    assert_eq!(fleet.node(&node.name).await, made.into_iter().next(), "N5: and it is the one kept");
+    assert_eq!(fleet.events().await.len(), before + 1, "N5: one event");
 }
