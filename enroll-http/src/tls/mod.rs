@@ -11,6 +11,7 @@
 
 mod config;
 mod http;
+mod master;
 mod refusal;
 mod root;
 mod slot;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use config::{ClientAuth, ClientTls, ServerTls};
 pub use http::{HttpOptions, http_client};
+pub use master::{MasterIdentity, MasterIdentityError};
 pub use refusal::{TlsRefusal, tls_refusal};
 pub use root::pinned_root;
 pub use rustls;
