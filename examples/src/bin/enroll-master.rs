@@ -1,3 +1,7 @@
-//! The reference master.
+//! The reference master and its operators' command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    enroll_examples::master::main()
+}

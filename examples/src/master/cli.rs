@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::serve::ServeArgs;
+
+/// Lets new machines become trusted members of a fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "enroll-master",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    long_about = LONG_ABOUT,
+    after_long_help = AFTER_HELP
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Where the master keeps its authority, its database and the admin token
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "./enroll-data",
+        env = "ENROLL_MASTER_DATA_DIR",
+        hide_env_values = true
+    )]
+    pub(super) data_dir: PathBuf,
+    /// A TOML file of settings; its keys are the names of the flags
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ENROLL_MASTER_CONFIG",
+        hide_env_values = true
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// What to log on standard error, e.g. `debug` or `enroll_http=debug,info`; else RUST_LOG
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "ENROLL_MASTER_LOG",
+        hide_env_values = true
+    )]
+    pub(super) log: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a master
+    Serve(Box<ServeArgs>),
+}
+
+const LONG_ABOUT: &str = "\
+Lets new machines become trusted members of a fleet.
+
+`serve` runs a master; it needs no configuration.";
+
+const AFTER_HELP: &str = "\
+Start here:
+  enroll-master serve                                  a master, with all it keeps in ./enroll-data
+
+Settings:
+  A flag counts before an environment variable, and that before the file named with --config. The
+  variable of --store is ENROLL_MASTER_STORE. Each variable may be given as ENROLL_MASTER_STORE_FILE
+  instead, the name of a file that holds the value; setting both is an error. In the file, the key
+  is `store`. A setting that may be repeated is a list there, and parted by commas in a variable.
+
+Exit status:
+  0 done, 1 failed, 2 called wrongly";

@@ -1,0 +1,35 @@
+//! The reference master, and the command line its operators use.
+//!
+//! Configuration, wiring and presentation: whatever else a master needs is in the libraries.
+
+mod cli;
+mod failure;
+mod layers;
+mod log;
+mod serve;
+
+use std::process::ExitCode;
+
+use cli::Command;
+use failure::Failure;
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match layers::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[tokio::main]
+async fn run(cli: cli::Cli) -> Result<(), Failure> {
+    log::start(cli.common.log.as_deref(), "info")?;
+    match cli.command {
+        Command::Serve(args) => serve::serve(&cli.common.data_dir, *args).await,
+    }
+}

@@ -1,0 +1,84 @@
+//! The master itself, as the settings say.
+
+use std::sync::Arc;
+
+use enroll_core::issue::x509::{Authority, X509Issuer};
+use enroll_core::issue::{ApiKeyIssuer, Issuer};
+use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig};
+use enroll_core::model::{CommandClass, SharedSecret, SystemClock, SystemEntropy};
+use enroll_core::store::Store;
+
+use super::super::failure::Failure;
+use super::addresses::Addresses;
+use super::args::{FuserKind, Issue, ServeArgs};
+
+/// Puts the master together.
+pub(super) fn build(
+    args: &ServeArgs,
+    store: Arc<dyn Store>,
+    authority: &Arc<Authority>,
+    secrets: &[SharedSecret],
+    addresses: &Addresses,
+) -> Arc<Enroller> {
+    let mut enroller = Enroller::new(Arc::clone(&store), Arc::clone(authority))
+        .issuing(issuers(args, authority))
+        .with_config(config(args, addresses));
+    for secret in secrets {
+        enroller = enroller.with_cluster_secret(secret);
+    }
+    for (kind, class) in COMMANDS {
+        enroller = enroller.with_command(kind, class);
+    }
+    if args.fuser == FuserKind::Builtin {
+        let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy::new()));
+        let fuser = BuiltinFuser::new(store, clock, entropy);
+        enroller = enroller.with_fuser(Arc::new(fuser), args.fuse_deadline_secs);
+    }
+    Arc::new(enroller)
+}
+
+/// Makes sure of the store: it belongs to this authority, and its settings are known.
+pub(super) async fn claim(enroller: &Enroller) -> Result<(), Failure> {
+    enroller.claim_root().await.map_err(|cause| {
+        Failure::new("this master and its store do not belong together").because(cause)
+    })?;
+    enroller
+        .reload_settings()
+        .await
+        .map_err(|cause| Failure::new("cannot read the settings in the store").because(cause))
+}
+
+fn issuers(args: &ServeArgs, authority: &Arc<Authority>) -> Vec<Arc<dyn Issuer>> {
+    let lifetime = args.leaf_lifetime_secs;
+    let mut issuers: Vec<Arc<dyn Issuer>> = Vec::new();
+    for kind in &args.issue {
+        let issuer: Arc<dyn Issuer> = match kind {
+            Issue::X509 => Arc::new(X509Issuer::new(Arc::clone(authority)).with_lifetime(lifetime)),
+            Issue::ApiKey => Arc::new(ApiKeyIssuer::default()),
+            // Refused before anything was made.
+            Issue::Headscale => continue,
+        };
+        // Said twice, it is issued once.
+        if issuers.iter().all(|known| known.kind() != issuer.kind()) {
+            issuers.push(issuer);
+        }
+    }
+    issuers
+}
+
+fn config(args: &ServeArgs, addresses: &Addresses) -> MasterConfig {
+    let mut config = MasterConfig::default();
+    config.steady_addr = Some(addresses.steady_addr.clone());
+    config.enroll_url = Some(addresses.enroll_url.clone());
+    config.hosts.clone_from(&addresses.hosts);
+    config.heartbeat_interval = args.heartbeat_interval_secs;
+    config.stale_after = args.stale_threshold_secs;
+    config
+}
+
+/// The commands the reference worker knows.
+const COMMANDS: [(&str, CommandClass); 3] = [
+    ("ping", CommandClass::Monitor),
+    ("facts", CommandClass::Monitor),
+    ("restart", CommandClass::Control),
+];

@@ -1,0 +1,147 @@
+//! `serve`: a master.
+
+mod addresses;
+mod admin;
+mod args;
+mod cluster_secret;
+mod data_dir;
+mod enroller;
+mod files;
+mod greeting;
+mod listeners;
+mod machine;
+mod ready;
+mod stop;
+mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use enroll_core::issue::x509::{Authority, AuthorityOptions};
+use enroll_core::master::Enroller;
+use enroll_core::model::{Clock as _, SharedSecret, SystemClock, SystemEntropy};
+use enroll_http::tls::MasterIdentity;
+
+pub(super) use args::ServeArgs;
+pub(super) use ready::Ready;
+
+use super::failure::Failure;
+use addresses::Addresses;
+use args::{FuserKind, Issue};
+use data_dir::DataDir;
+use listeners::{Served, Sockets};
+use ready::ReadyFile;
+use stop::{Signals, Stop};
+
+/// Runs a master until a signal ends it.
+pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failure> {
+    check(&args)?;
+    let mut secrets = match &args.cluster_secret_path {
+        Some(path) => cluster_secret::read(path)?,
+        None => Vec::new(),
+    };
+    let data = DataDir::take(data_dir)?;
+    let ready_file = ReadyFile::absent(&data)?;
+    let authority = Arc::new(open_authority(&data, &args)?);
+    let store = store::open(args.store.as_ref(), &data).await?;
+    let sockets = Sockets::bind(&args).await?;
+    let addresses = Addresses::of(&args, sockets.bound()?);
+    let enroller = enroller::build(&args, store, &authority, &secrets, &addresses);
+    enroller::claim(&enroller).await?;
+    admin::ensure(&data, &enroller).await?;
+
+    let hosts = addresses.certified.clone();
+    let identity = MasterIdentity::issue(Arc::clone(&authority), hosts)
+        .map_err(|cause| Failure::new("the master has no certificate to present").because(cause))?;
+    let ready = Ready::new(&addresses, authority.fingerprint());
+    let running = Running { enroller: &enroller, identity, authority: &authority };
+    let secret_wanted = !secrets.is_empty();
+    let handed_on = (secret_wanted).then(|| secrets.swap_remove(0));
+    running
+        .until_signal(sockets, &args, handed_on, || {
+            ready_file.write(&ready)?;
+            greeting::print(&ready, data.path(), secret_wanted);
+            Ok(())
+        })
+        .await
+}
+
+/// A master that has all it needs.
+struct Running<'a> {
+    enroller: &'a Arc<Enroller>,
+    identity: MasterIdentity,
+    authority: &'a Authority,
+}
+
+impl Running<'_> {
+    /// Serves, says so by `announce`, and ends in order when a signal comes.
+    async fn until_signal(
+        self,
+        sockets: Sockets,
+        args: &ServeArgs,
+        cluster_secret: Option<SharedSecret>,
+        announce: impl FnOnce() -> Result<(), Failure> + Send,
+    ) -> Result<(), Failure> {
+        let mut signals = Signals::take()
+            .map_err(|cause| Failure::new("cannot wait for signals").because(cause))?;
+        let stop = Stop::new();
+        let Self { enroller, identity, authority } = self;
+        let served = Served { enroller, authority, identity: &identity, cluster_secret };
+        let mut serving = sockets.serve(args, served, &stop)?;
+        let tending = {
+            let (enroller, stopped) = (Arc::clone(enroller), stop.stopped());
+            tokio::spawn(async move { enroller.tend_until(stopped.wait()).await })
+        };
+        let stopped = stop.stopped();
+        let renewing = tokio::spawn(async move { identity.renew_until(stopped.wait()).await });
+        announce()?;
+
+        signals.next().await;
+        tracing::info!("ending: requests in flight are finished first");
+        stop.now();
+        let draining = async {
+            while let Some(drained) = serving.join_next().await {
+                tracing::debug!(?drained, "a listener ended");
+            }
+            enroller.flush().await;
+            // Their only end is the one that was just asked for.
+            let _ended = tokio::join!(tending, renewing);
+        };
+        tokio::select! {
+            () = draining => {}
+            () = signals.next() => tracing::warn!("a second signal: not waiting any longer"),
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what this build cannot do, before anything is made.
+fn check(args: &ServeArgs) -> Result<(), Failure> {
+    if args.issue.contains(&Issue::Headscale) {
+        return Err(Failure::usage("this build has no client for Headscale")
+            .next("Choose --issue x509, --issue api_key or both."));
+    }
+    if args.fuser == FuserKind::Portainer {
+        return Err(Failure::usage("this build has no client for Portainer")
+            .next("Choose --fuser none or --fuser builtin."));
+    }
+    Ok(())
+}
+
+/// The authority in the data directory, made at the first start.
+fn open_authority(data: &DataDir, args: &ServeArgs) -> Result<Authority, Failure> {
+    let mut options = AuthorityOptions::new();
+    if let Some(domain) = &args.trust_domain {
+        options = options.with_trust_domain(domain.clone());
+    }
+    let at = SystemClock::new().now();
+    options.open_or_create(data.path(), at, &SystemEntropy::new()).map_err(|cause| {
+        // Its text says what to do about it.
+        Failure::new("the certificate authority cannot be used").because(cause)
+    })
+}
+
+/// The token of the operator on this machine, in the data directory.
+pub(super) const ADMIN_TOKEN: &str = "admin.token";
+/// What the master says once it answers, in the data directory.
+pub(super) const READY: &str = "ready.json";

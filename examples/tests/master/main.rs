@@ -1,0 +1,6 @@
+//! The reference master, as whoever starts it meets it.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod start;
