@@ -72,6 +72,12 @@ impl Worker {
         proofs: impl Into<Option<Proofs>> + Send,
     ) -> Result<Outcome, WorkerError> {
         let proofs = proofs.into().map(Arc::new);
+        if let Snapshot { attempt: None, held: Held::Complete(held) } = self.dir.snapshot()? {
+            // No lock is needed to see that there is nothing to do: the worker that lives by this
+            // identity holds it.
+            self.check_configured(&held)?;
+            return Ok(Outcome::AlreadyBootstrapped(held.identity));
+        }
         self.obtain(proofs.as_ref(), Mode::IfNeeded, self.retry_for(Self::RETRY_FOR)).await
     }
 

@@ -466,3 +466,13 @@ async fn a_directory_that_cannot_be_written_spends_no_token() {
     assert_eq!(mode(&place.path()), 0o500);
     chmod(&place.path(), 0o700);
 }
+
+#[tokio::test]
+async fn a_bootstrap_beside_the_worker_that_lives_here_finds_nothing_to_do() {
+    let (place, master) = (Place::new(), plain());
+    worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
+    let living = place.open().lock().unwrap();
+    let outcome = worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
+    assert!(matches!(outcome, Outcome::AlreadyBootstrapped(_)));
+    drop(living);
+}

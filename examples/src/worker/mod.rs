@@ -6,6 +6,7 @@ mod config;
 mod exit;
 mod facts;
 mod listen;
+mod log;
 mod metrics;
 mod proofs;
 mod run;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Parser as _;
 use enroll_core::worker::{
-    Environment, Identity, Outcome, StateDir, StateErrorKind, Status, Traced, Worker, WorkerEvent,
+    Environment, Identity, Outcome, StateDir, StateErrorKind, Status, Worker, WorkerEvent,
     WorkerObserver,
 };
 use enroll_http::client::HttpMaster;
@@ -19,7 +19,7 @@ use super::exit::{Exit, chain};
 use super::listen::Renewer;
 use super::metrics::{self, Metrics};
 use super::proofs::First;
-use super::{facts, listen};
+use super::{facts, listen, log};
 
 /// Runs the worker and says how the process is to end.
 #[must_use]
@@ -70,7 +70,7 @@ struct Told {
 
 impl WorkerObserver for Told {
     fn note(&self, event: &WorkerEvent<'_>) {
-        Traced::default().note(event);
+        log::note(event);
         if let Some(metrics) = self.metrics.get() {
             metrics.note(event);
         }
