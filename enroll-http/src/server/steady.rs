@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -154,12 +155,12 @@ pub(super) async fn renew(
 pub(super) async fn acknowledge(
     State(enroller): State<Arc<Enroller>>,
     Member(member): Member,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let (done, output) = read_object::<CommandReport>(body).await?.into_parts()?;
     let unknown = || Problem::error(ErrorCode::NotFound, "This node has no such command.");
-    let id = id.parse().map_err(|_| unknown())?;
+    let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(unknown)?;
     match enroller.acknowledge(&member, id, done, output).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(unknown()),

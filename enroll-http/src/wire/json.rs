@@ -183,7 +183,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde::Deserialize;
+    use serde_json::Value;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default)]
@@ -274,6 +276,54 @@ mod tests {
             let why = why(body);
             assert_eq!(why, Unreadable::Type(member.into()), "{body}");
             assert!(!format!("{why} {why:?}").contains("s3cret"));
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[^\\x00]*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                proptest::collection::btree_map("[^\\x00]*", inner, 0..8)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_honest_writer_writes_is_read(value in values()) {
+            let body = serde_json::json!({"other": value}).to_string();
+            prop_assert_eq!(read_json::<Sample>(body.as_bytes()), Ok(Sample::default()));
+        }
+
+        #[test]
+        fn what_is_read_is_json_to_every_reader_and_nothing_panics(
+            value in values(),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut body = serde_json::json!({"name": "a", "facts": value}).to_string().into_bytes();
+            for (at, byte) in damage {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            if read_json::<Sample>(&body).is_ok() {
+                let lenient: Value = serde_json::from_slice(&body).unwrap();
+                prop_assert!(lenient.is_object());
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let read = read_json::<Sample>(&body).is_ok();
+            let object = body.trim_ascii_start().starts_with(b"{");
+            prop_assert!(!read || object);
         }
     }
 }

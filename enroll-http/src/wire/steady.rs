@@ -20,7 +20,7 @@ pub struct HeartbeatBody {
     /// The name the worker runs under; compared with the one of its identity, never used.
     #[schema(required = true, nullable = false, example = "worker-1")]
     pub node_name: Option<String>,
-    /// What has changed of what it says of itself.
+    /// All that it says of itself, in place of what it said before; absent where nothing changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub facts: Option<FactsBody>,

@@ -11,8 +11,8 @@ use enroll_core::issue::x509::{Authority, PeerLeaf, X509Issuer};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
 use enroll_core::master::{Enroller, MintRequest};
 use enroll_core::model::{Clock, JoinToken, NodeName, SystemEntropy, Timestamp, TrustDomain};
-use enroll_core::store::{MemoryStore, Store};
-use enroll_core::testing::FixedClock;
+use enroll_core::store::MemoryStore;
+use enroll_core::testing::{FixedClock, FlakyStore};
 use enroll_http::server::{
     AddressLimiter, EnrollOptions, SteadyOptions, enroll_router, steady_router,
 };
@@ -52,6 +52,7 @@ impl Default for Setup {
 pub struct Fleet {
     pub clock: Arc<FixedClock>,
     pub authority: Arc<Authority>,
+    pub store: Arc<FlakyStore<MemoryStore>>,
     pub enroller: Arc<Enroller>,
     pub enroll: Running,
     pub steady: Running,
@@ -73,8 +74,8 @@ impl Fleet {
             issuers.push(Arc::new(ApiKeyIssuer::default()));
         }
         issuers.extend(setup.extra_issuers);
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let enroller = Enroller::new(store, Arc::clone(&authority))
+        let store = Arc::new(FlakyStore::new(MemoryStore::new()));
+        let enroller = Enroller::new(Arc::clone(&store) as _, Arc::clone(&authority))
             .issuing(issuers)
             .with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         let enroller = Arc::new((setup.master)(enroller));
@@ -90,6 +91,7 @@ impl Fleet {
             steady: serve(&authority, &clock, steady, members).await,
             clock,
             authority,
+            store,
             enroller,
         }
     }

@@ -9,3 +9,4 @@ mod hostile;
 mod limits;
 mod mounting;
 mod refusals;
+mod store;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use enroll_core::master::MintRequest;
+use enroll_core::store::StoreErrorKind;
+use enroll_core::testing::{Fault, Operation};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -149,4 +151,27 @@ async fn what_is_not_there_is_a_problem_like_any_other() {
     let answer = client.get_steady("/v1/self/heartbeat").await;
     answer.assert_problem(405);
     assert_eq!(answer.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_say_makes_nobody_a_member_and_nobody_an_outcast() {
+    let fleet = Fleet::start().await;
+    let (machine, certificate, _) = fleet.enrolled("worker-1").await;
+    let member = fleet.member(&machine, &certificate);
+    for operation in [Operation::Member, Operation::MarkUsed] {
+        fleet.store.script(operation, [Fault::Before(StoreErrorKind::Unavailable)]);
+        let answer = member.get_steady("/v1/self").await;
+        answer.assert_problem(503);
+        assert_eq!((answer.reason(), answer.header("retry-after")), ("unavailable", Some("5")));
+    }
+    assert_eq!(member.get_steady("/v1/self").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_damaged_api_key_costs_the_store_nothing() {
+    let fleet = Fleet::with(Setup { api_keys: true, ..Setup::default() }).await;
+    let (_, _, enrolled) = fleet.enrolled("worker-1").await;
+    let whole = enrolled["credentials"][1]["key"].as_str().unwrap();
+    with_key(&fleet.stranger(), &whole[..whole.len() - 1]).await.assert_unauthorized();
+    assert_eq!(fleet.store.calls(Operation::Member), 0);
 }

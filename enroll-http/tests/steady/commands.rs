@@ -52,7 +52,8 @@ async fn a_member_speaks_of_its_own_commands_alone() {
     let other = fleet.member(&machine, &certificate);
     let node = name("worker-1");
     let queued = fleet.enroller.queue_command(&node, "look", json!(null), "op").await.unwrap();
-    for id in [queued.id.to_string(), "x".into(), "01890a5d-ac96-774b-bcce-b302099a8057".into()] {
+    let mine = queued.id.to_string();
+    for id in [&*mine, "x", "%ff", "%00", "01890a5d-ac96-774b-bcce-b302099a8057"] {
         let path = format!("/v1/self/commands/{id}");
         other.post_steady(&path, &json!({"status": "done"})).await.assert_problem(404);
         let answer = other.post_steady(&path, &json!({"status": "queued"})).await;
