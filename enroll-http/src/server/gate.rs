@@ -50,7 +50,7 @@ pub(super) async fn read_object<T: DeserializeOwned>(body: Body) -> Result<T, Re
     read_json(&bytes).map_err(|why| bad(why.to_string()))
 }
 
-/// The same, and nothing at all for an object without members.
+/// The same, with nothing at all, or `null`, for an object without members.
 ///
 /// # Errors
 /// `bad_request`.
@@ -59,7 +59,7 @@ where
     T: DeserializeOwned + Default,
 {
     let bytes = read(body).await?;
-    if bytes.is_empty() {
+    if matches!(bytes.trim_ascii(), b"" | b"null") {
         return Ok(T::default());
     }
     read_json(&bytes).map_err(|why| bad(why.to_string()))

@@ -89,16 +89,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     methods.into_iter().filter_map(Option::as_mut)
 }
 
-/// Says on which listeners an operation is answered: that of its tag, or both that anyone may ask.
+/// Says on which listeners an operation is answered: that of its tag, or all that anyone may ask.
 fn locate(operation: &mut Operation) {
     let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
-    let tags = if ANYONES.contains(&&*tag) {
-        vec![ENROLL.to_owned(), OPERATOR.to_owned()]
-    } else {
-        vec![tag]
+    let tags: &[&str] = match &*tag {
+        "ca" => &[ENROLL, OPERATOR],
+        "health" => &[ENROLL, STEADY, OPERATOR],
+        own => &[own],
     };
     operation.servers = Some(tags.iter().filter_map(|tag| listener(tag)).collect());
-    operation.tags = Some(tags);
+    operation.tags = Some(tags.iter().map(|tag| (*tag).to_owned()).collect());
 }
 
 fn listener(tag: &str) -> Option<Server> {
@@ -120,8 +120,6 @@ fn listener(tag: &str) -> Option<Server> {
 const ENROLL: &str = "enroll";
 const STEADY: &str = "steady";
 const OPERATOR: &str = "operator";
-/// The tags of what is answered on the enroll listener and on the operator's.
-const ANYONES: [&str; 2] = ["ca", "health"];
 
 /// What every call with a credential may be answered.
 pub(super) struct Refused;

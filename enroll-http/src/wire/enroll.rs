@@ -16,7 +16,6 @@ use super::{CredentialBody, FactsBody, SecretText};
 /// What a machine sends to become a member. Which members are needed depends on how it proves
 /// itself and on what the master issues.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 #[non_exhaustive]
 pub struct EnrollBody {
     /// The join token.

@@ -39,21 +39,25 @@ pub struct NodeView {
     /// Whether new work is kept away.
     pub cordoned: bool,
     /// Its CPU architecture, as it says itself.
+    #[schema(required = true)]
     pub arch: Option<String>,
     /// Its own labels, the operator's put over them.
     pub labels: BTreeMap<String, String>,
     /// What it says of itself.
     pub facts: FactsBody,
     /// How it last became a member; `null` while it is pending.
-    #[schema(schema_with = methods)]
+    #[schema(required = true, schema_with = methods)]
     pub method: Option<String>,
     /// When its name was registered, or first enrolled.
     pub created_at: Rfc3339,
     /// When it last became a member; `null` while it is pending.
+    #[schema(required = true)]
     pub enrolled_at: Option<Rfc3339>,
     /// Its last heartbeat; `null` where none came since it last enrolled.
+    #[schema(required = true)]
     pub last_seen_at: Option<Rfc3339>,
     /// The running attempt to fuse it, or the last one since it last enrolled; `null` for none.
+    #[schema(required = true)]
     pub fuse: Option<FuseView>,
     /// What its state allows an operator to do.
     #[schema(schema_with = actions)]
@@ -69,8 +73,10 @@ pub struct FuseView {
     /// When it fails by itself.
     pub deadline: Rfc3339,
     /// When it ended; `null` while it runs.
+    #[schema(required = true)]
     pub ended_at: Option<Rfc3339>,
     /// Why the node was not fused; `null` while the attempt runs, and where it succeeded.
+    #[schema(required = true)]
     pub failure: Option<FuseFailureView>,
 }
 
@@ -147,8 +153,10 @@ pub struct NodeSummary {
     #[schema(schema_with = statuses)]
     pub status: String,
     /// Its CPU architecture, as it says itself.
+    #[schema(required = true)]
     pub arch: Option<String>,
     /// Its last heartbeat; `null` where none came since it last enrolled.
+    #[schema(required = true)]
     pub last_seen_at: Option<Rfc3339>,
 }
 

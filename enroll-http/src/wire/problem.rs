@@ -101,24 +101,24 @@ impl fmt::Display for ErrorCode {
 /// A refusal or an error as it goes over the wire, on either side.
 ///
 /// A rejection of the closed taxonomy has `reason` and `hint`, any other error has `code`; `type` is
-/// `urn:enroll:reason:<reason>` or `urn:enroll:error:<code>`. A reader meets all members but
-/// `status` as optional, because what stands between it and the master may answer in its own words.
+/// `urn:enroll:reason:<reason>` or `urn:enroll:error:<code>`.
+// Read, all but `status` may be missing: what stands before a master answers in its own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A URN that names the kind of problem.
     #[serde(rename = "type", default)]
-    #[schema(value_type = String, example = "urn:enroll:reason:expired")]
+    #[schema(value_type = String, required = true, example = "urn:enroll:reason:expired")]
     uri: Box<str>,
     /// What happened, the same for each of a kind.
     #[serde(default)]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, required = true)]
     title: Box<str>,
     /// The HTTP status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What it was in this case.
     #[serde(default)]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, required = true)]
     detail: Box<str>,
     /// The stable code of a rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]

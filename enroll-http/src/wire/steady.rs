@@ -14,7 +14,6 @@ use super::{CredentialBody, FactsBody, Rfc3339};
 
 /// A heartbeat.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 #[non_exhaustive]
 pub struct HeartbeatBody {
     /// The name the worker runs under; compared with the one of its identity, never used.
@@ -99,7 +98,6 @@ impl CommandBody {
 
 /// What became of a command.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 #[non_exhaustive]
 pub struct CommandReport {
     /// Whether it was carried out.
@@ -140,7 +138,6 @@ fn outcomes() -> Object {
 
 /// A wish to renew the identity that authenticates the call.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 #[non_exhaustive]
 pub struct RenewBody {
     /// A certificate request, PEM; needed where a certificate authenticates the call.
@@ -175,7 +172,6 @@ impl RenewAnswer {
 
 /// A wish to recover a certificate that ran out while its machine was off.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 #[non_exhaustive]
 pub struct RecoverBody {
     /// The expired leaf, PEM.

@@ -24,6 +24,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
 use serde_json::{Value, json};
 
 use super::Running;
+use super::schema::assert_fits;
 
 pub const START: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -139,7 +140,7 @@ impl Fleet {
         let machine = Machine::new();
         let token = self.mint_one_shot().await;
         let answer = self.stranger().enroll(&machine.request(&token, name)).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.assert_ok("EnrollAnswer");
         let certificate = answer.certificate();
         (machine, certificate, answer.body)
     }
@@ -243,6 +244,15 @@ impl Answer {
         self.body["reason"].as_str().unwrap_or_default()
     }
 
+    /// That it is a success, and what the OpenAPI document calls `schema`.
+    #[track_caller]
+    pub fn assert_ok(&self, schema: &str) {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_fits(schema, &self.body);
+    }
+
     /// The chain of the first credential.
     #[track_caller]
     pub fn certificate(&self) -> String {
@@ -265,6 +275,7 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.body["status"], status);
+        assert_fits("Problem", &self.body);
         for member in ["type", "title", "detail"] {
             assert!(self.body[member].as_str().is_some_and(|s| !s.is_empty()), "{}", self.text);
         }

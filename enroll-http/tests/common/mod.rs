@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub mod fleet;
+pub mod schema;
 
 use std::future::Future;
 use std::net::SocketAddr;

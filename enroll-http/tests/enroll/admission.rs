@@ -25,9 +25,7 @@ async fn a_machine_with_a_token_becomes_a_member() {
     let (machine, token) = (Machine::new(), fleet.mint_one_shot().await);
     let answer = fleet.stranger().enroll(&machine.request(&token, "worker-1")).await;
 
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    answer.assert_ok("EnrollAnswer");
     assert_eq!(
         members(&answer.body),
         BTreeSet::from([
@@ -78,7 +76,7 @@ async fn a_lost_answer_is_given_again_to_the_same_key() {
     let request = machine.request(&token, "worker-1");
     let client = fleet.stranger();
     let (first, second) = (client.enroll(&request).await, client.enroll(&request).await);
-    assert_eq!(second.status, StatusCode::OK, "{}", second.text);
+    second.assert_ok("EnrollAnswer");
     assert_eq!(second.body["redelivered"], true);
     assert_eq!(second.body["node_id"], first.body["node_id"]);
     assert_eq!(second.certificate(), first.certificate());

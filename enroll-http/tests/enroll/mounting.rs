@@ -23,11 +23,37 @@ async fn anyone_may_have_the_root_and_ask_after_health() {
     let fingerprint = fleet.authority.fingerprint().to_string();
     assert_eq!(ca.header("x-enroll-ca-fingerprint"), Some(&*fingerprint));
     assert_eq!(ca.header("content-type"), Some("application/pem-certificate-chain"));
-    assert_eq!(client.get("/healthz").await.body, json!({"status": "ok"}));
-    assert_eq!(client.get("/readyz").await.body, json!({"ready": true}));
-    for path in ["/healthz", "/readyz"] {
-        assert_eq!(client.get_steady(path).await.status, StatusCode::OK);
+    for (path, schema, body) in [
+        ("/healthz", "Alive", json!({"status": "ok"})),
+        ("/readyz", "Ready", json!({"ready": true})),
+    ] {
+        for answer in [client.get(path).await, client.get_steady(path).await] {
+            answer.assert_ok(schema);
+            assert_eq!(answer.body, body);
+        }
     }
+}
+
+#[tokio::test]
+async fn what_the_document_has_is_answered_where_it_says() {
+    let fleet = Fleet::start().await;
+    let client = fleet.stranger();
+    let document: Value = serde_json::from_str(enroll_http::server::OPENAPI).unwrap();
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let tags = operation["tags"].as_array().unwrap();
+            for (tag, listener) in [("enroll", &fleet.enroll), ("steady", &fleet.steady)] {
+                let method = method.to_uppercase().parse().unwrap();
+                let answer = Answer::of(client.http.request(method, listener.url("https", path)));
+                let status = answer.await.status.as_u16();
+                let known = status != 404 && status != 405;
+                assert_eq!(known, tags.contains(&json!(tag)), "{path} on {tag}: {status}");
+                asked += usize::from(known);
+            }
+        }
+    }
+    assert!(asked >= 11, "{asked}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 
 use crate::common::fleet::{Fleet, Machine, Setup};
+use crate::common::schema::assert_fits;
 use crate::common::{dial, soon};
 
 async fn uses(fleet: &Fleet) -> u64 {
@@ -108,6 +109,7 @@ async fn a_master_whose_store_is_away_is_not_ready_and_says_so() {
     for _ in 0..2 {
         let answer = client.get("/readyz").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_fits("Ready", &answer.body);
         assert_eq!(
             answer.body,
             json!({"ready": false,

@@ -15,7 +15,7 @@ fn setup() -> Setup {
 
 async fn beat(member: &Client, node: &str) -> Value {
     let answer = member.post_steady("/v1/self/heartbeat", &json!({"node_name": node})).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    answer.assert_ok("HeartbeatAnswer");
     answer.body["commands"].clone()
 }
 

@@ -15,7 +15,7 @@ async fn a_heartbeat_is_answered_with_the_clock_and_the_pace() {
     fleet.clock.advance(Duration::from_secs(1));
     let beat = json!({"node_name": "worker-1", "facts": {"version": "1.2.3"}});
     let answer = member.post_steady("/v1/self/heartbeat", &beat).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    answer.assert_ok("HeartbeatAnswer");
     assert_eq!(
         answer.body,
         json!({"server_time": "2027-01-15T08:00:01Z", "heartbeat_interval_secs": 30,
@@ -23,14 +23,14 @@ async fn a_heartbeat_is_answered_with_the_clock_and_the_pace() {
     );
 
     let me = member.get_steady("/v1/self").await;
-    assert_eq!(me.status, StatusCode::OK, "{}", me.text);
-    assert_eq!(me.header("cache-control"), Some("no-store"));
+    me.assert_ok("NodeView");
     assert_eq!((&me.body["id"], &me.body["name"]), (&enrolled["node_id"], &json!("worker-1")));
     assert_eq!((&me.body["state"], &me.body["health"]), (&json!("monitoring"), &json!("ready")));
     assert_eq!(me.body["facts"], json!({"version": "1.2.3"}));
     assert_eq!(me.body["last_seen_at"], "2027-01-15T08:00:01Z");
     fleet.clock.advance(Duration::from_secs(90));
     let silent = member.get_steady("/v1/self").await;
+    silent.assert_ok("NodeView");
     assert_eq!(
         (&silent.body["state"], &silent.body["last_state"]),
         (&json!("degraded"), &json!("monitoring"))
