@@ -192,4 +192,42 @@ mod tests {
             assert!(is_safe(good), "{good}");
         }
     }
+
+    /// Written a second time on purpose: what durability and integrity rest on is not weakened
+    /// unseen.
+    #[test]
+    fn the_settings_durability_rests_on_are_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = create(&directory.path().join("enroll.db")).unwrap();
+        let options = Options::new().with_busy_timeout(Duration::from_millis(1234));
+        let writer = open_writer(&path, &options).unwrap();
+        let reader = open_reader(&path, &options).unwrap();
+        for (pragma, value) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("foreign_keys", "1"),
+            ("fullfsync", "1"),
+            ("checkpoint_fullfsync", "1"),
+            ("busy_timeout", "1234"),
+            ("locking_mode", "normal"),
+            ("trusted_schema", "0"),
+        ] {
+            assert_eq!(read(&writer, pragma).unwrap(), value, "{pragma}");
+        }
+        assert!(reader.execute_batch("CREATE TABLE a (b)").is_err());
+        assert_eq!(read(&reader, "query_only").unwrap(), "1");
+    }
+
+    #[test]
+    fn a_setting_that_does_not_take_is_refused() {
+        let connection = Connection::open_in_memory().unwrap();
+        let refused = set(&connection, Path::new("test"), "journal_mode", "WAL", "wal");
+        assert_eq!(refused.unwrap_err().kind(), OpenErrorKind::Setting);
+    }
+
+    #[test]
+    fn no_timeout_is_longer_than_sqlite_can_hold() {
+        assert_eq!(bounded(Duration::MAX).as_millis(), 2_147_483_647);
+        assert_eq!(bounded(Duration::from_micros(1_999)).as_millis(), 1);
+    }
 }

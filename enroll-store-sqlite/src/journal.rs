@@ -152,3 +152,90 @@ pub(crate) const TRIM_EVENTS: &str = "DELETE FROM enroll_events WHERE seq <= :la
 pub(crate) const LIST_EVENTS: &str = "SELECT seq, event FROM enroll_events
     WHERE seq > max(:after, (SELECT max(seq) FROM enroll_events) - :keep)
     ORDER BY seq LIMIT :limit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    use enroll_core::model::{AttemptOutcome, Reason, Timestamp, What};
+    use rusqlite::Connection;
+
+    const AT: Timestamp = Timestamp::from_unix_millis(1_000_000);
+
+    fn fresh() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&mut connection, Path::new("test")).unwrap();
+        connection
+    }
+
+    fn count(connection: &Connection, sql: &str) -> i64 {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn attempt(place: u32, proven: bool) -> AttemptRecord {
+        let mut id = [0; 16];
+        id[12..].copy_from_slice(&place.to_be_bytes());
+        AttemptRecord {
+            id: AttemptId::from_bytes(id),
+            at: AT,
+            node_name: NodeName::new("one").ok(),
+            outcome: AttemptOutcome::Refused(Reason::InvalidToken),
+            source_ip: None,
+            token_id: None,
+            proven,
+        }
+    }
+
+    fn seen(connection: &Connection) -> usize {
+        let values = named_params! {
+            ":node_name": "one", ":after": rows::before(None), ":limit": u32::MAX,
+            ":keep": UNPROVEN_ATTEMPTS,
+        };
+        Transaction::new(connection).list(LIST_ATTEMPTS, values, rows::attempt).unwrap().len()
+    }
+
+    /// The ring is exact for who reads it, at every fill, and bounded on the disk.
+    #[test]
+    fn the_ring_of_unproven_attempts_is_bounded_on_the_disk_too() {
+        let connection = fresh();
+        connection.execute_batch("BEGIN").unwrap();
+        for place in 1..=UNPROVEN_ATTEMPTS + 1000 {
+            insert_attempt(Transaction::new(&connection), &attempt(place, false)).unwrap();
+            if place % 250 == 0 {
+                assert_eq!(seen(&connection), place.min(UNPROVEN_ATTEMPTS) as usize, "{place}");
+            }
+        }
+        let kept = count(&connection, "SELECT count(*) FROM enroll_unproven_attempts");
+        assert!(kept < i64::from(UNPROVEN_ATTEMPTS) + TRIM_EVERY, "{kept} are kept");
+    }
+
+    #[test]
+    fn proven_attempts_of_one_name_are_bounded_on_the_disk_too() {
+        let connection = fresh();
+        for place in 1..=ATTEMPTS_PER_NAME + 50 {
+            insert_attempt(Transaction::new(&connection), &attempt(place, true)).unwrap();
+        }
+        let kept = count(&connection, "SELECT count(*) FROM enroll_attempts");
+        assert_eq!(kept, i64::from(ATTEMPTS_PER_NAME));
+    }
+
+    #[test]
+    fn the_events_are_bounded_on_the_disk_too() {
+        let connection = fresh();
+        let event = Event::new(AT, What::SettingChanged { key: "key".into() });
+        let json = rows::json(&event).unwrap();
+        let fill = "INSERT INTO enroll_events (event)
+            WITH RECURSIVE place (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM place WHERE n < ?2)
+            SELECT ?1 FROM place";
+        connection.execute(fill, (json, EVENTS)).unwrap();
+        for more in 1..=1000_i64 {
+            insert_event(Transaction::new(&connection), &event).unwrap();
+            let values = named_params! { ":after": 0, ":limit": 1, ":keep": EVENTS };
+            let oldest = Transaction::new(&connection).list(LIST_EVENTS, values, rows::event);
+            assert_eq!(oldest.unwrap()[0].seq, more.unsigned_abs() + 1);
+        }
+        let kept = count(&connection, "SELECT count(*) FROM enroll_events");
+        assert!(kept < i64::from(EVENTS) + TRIM_EVERY, "{kept} are kept");
+    }
+}

@@ -43,7 +43,7 @@ pub(crate) fn count(
     let values = named_params! { ":last_stale": last_stale(at, stale_after) };
     transaction.list(COUNT_NODES, values, |row| {
         let (state, health) = (row.word()?, row.word()?);
-        Ok(NodeCount { state, health, nodes: row.get::<i64>()?.unsigned_abs() })
+        Ok(NodeCount { state, health, nodes: row.count()? })
     })
 }
 
@@ -100,8 +100,79 @@ pub(crate) const LIST_NODES: &str = concat!(
 );
 
 /// `count_nodes` reads every row: it is asked for gauges, a few times a minute.
-const COUNT_NODES: &str = "SELECT state,
+pub(crate) const COUNT_NODES: &str = "SELECT state,
         CASE WHEN last_seen_at IS NULL THEN 'waiting'
             WHEN last_seen_at <= :last_stale THEN 'degraded' ELSE 'ready' END AS health,
         count(*)
     FROM enroll_nodes GROUP BY 1, 2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    use crate::nodes;
+    use enroll_core::model::{Health, NodeId};
+    use rusqlite::Connection;
+
+    const AT: Timestamp = Timestamp::from_unix_millis(1_000_000);
+
+    /// Nodes of every age around a threshold, and one that was never heard from.
+    fn fleet(connection: &Connection) {
+        let transaction = Transaction::new(connection);
+        let ages = [None, Some(-5), Some(0), Some(1), Some(2), Some(3), Some(1_000_000)];
+        for (place, (age, cordoned)) in
+            ages.into_iter().flat_map(|age| [(age, false), (age, true)]).enumerate()
+        {
+            let place = u8::try_from(place).unwrap();
+            let name = NodeName::new(&format!("node-{place}.x")).unwrap();
+            let id = NodeId::from_bytes([place; 16]);
+            nodes::register(transaction, id, name, None, AT).unwrap();
+            let seen = age.map(|age| AT.unix_millis() - age);
+            connection
+                .execute(
+                    "UPDATE enroll_nodes SET last_seen_at = ?1, cordoned = ?2 WHERE id = ?3",
+                    (seen, cordoned, id.as_bytes()),
+                )
+                .unwrap();
+        }
+    }
+
+    fn names(connection: &Connection, filter: &NodeFilter) -> Vec<NodeName> {
+        let found = list(Transaction::new(connection), &Page::first(100), filter).unwrap();
+        found.into_iter().map(|node| node.name).collect()
+    }
+
+    /// The conditions of the statements say what the domain says, at every edge.
+    #[test]
+    fn liveness_in_sql_is_liveness_in_the_domain() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&mut connection, Path::new("test")).unwrap();
+        fleet(&connection);
+        let all = list(Transaction::new(&connection), &Page::first(100), &NodeFilter::default());
+        let all = all.unwrap();
+        let expected = |wanted: &dyn Fn(&NodeRecord) -> bool| -> Vec<NodeName> {
+            all.iter().filter(|node| wanted(node)).map(|node| node.name.clone()).collect()
+        };
+        for micros in [0, 1, 999, 1_000, 1_500, 2_000, 2_001, 90_000_000] {
+            let stale = Duration::from_micros(micros);
+            for status in Status::ALL {
+                let filter =
+                    NodeFilter { status: Some((*status, AT, stale)), ..Default::default() };
+                let theirs = expected(&|node| node.status(AT, stale) == *status);
+                assert_eq!(names(&connection, &filter), theirs, "{status} {micros}");
+            }
+            let degraded = |node: &NodeRecord| node.health(AT, stale) == Health::Degraded;
+            for wanted in [true, false] {
+                let filter =
+                    NodeFilter { degraded: Some((wanted, AT, stale)), ..Default::default() };
+                let theirs = expected(&|node| degraded(node) == wanted);
+                assert_eq!(names(&connection, &filter), theirs, "{wanted} {micros}");
+            }
+            for counted in count(Transaction::new(&connection), AT, stale).unwrap() {
+                let theirs = expected(&|node| node.health(AT, stale) == counted.health);
+                assert_eq!(counted.nodes, theirs.len() as u64, "{} {micros}", counted.health);
+            }
+        }
+    }
+}

@@ -107,7 +107,7 @@ impl<'r, 's> Columns<'r, 's> {
         self.maybe(|word: Box<str>| word.parse().ok())
     }
 
-    fn count<T: TryFrom<i64>>(&mut self) -> Result<T, Failure> {
+    pub(crate) fn count<T: TryFrom<i64>>(&mut self) -> Result<T, Failure> {
         self.read(|number: i64| number.try_into().ok())
     }
 

@@ -204,3 +204,144 @@ pub(crate) fn roll_back(connection: &Connection) -> Result<(), Failure> {
     }
     Transaction::new(connection).execute("ROLLBACK", &[]).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enroll_core::store::StoreErrorKind;
+    use std::num::NonZeroUsize;
+    use tokio::sync::oneshot::Receiver;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    type Jobs = Queue<Box<dyn Operation>>;
+
+    /// A row, a row that another has to follow before the commit, and one that ends a transaction
+    /// when it is there twice.
+    fn database() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let schema = "PRAGMA foreign_keys = ON;
+            CREATE TABLE kept (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK) STRICT;
+            CREATE TABLE owed (id INTEGER REFERENCES kept DEFERRABLE INITIALLY DEFERRED) STRICT;";
+        connection.execute_batch(schema).unwrap();
+        connection
+    }
+
+    const KEEP: &str = "INSERT INTO kept (id) VALUES (:id)";
+    const OWE: &str = "INSERT INTO owed (id) VALUES (:id)";
+
+    fn jobs() -> Jobs {
+        Queue::new(NonZeroUsize::new(1000).unwrap())
+    }
+
+    fn push<W>(jobs: &Jobs, work: W) -> Receiver<Answer<()>>
+    where
+        W: FnOnce(Transaction<'_>) -> Result<(), Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let queued = Queued { operation: "test", work: Some(work), result: None, reply };
+        jobs.push(Box::new(queued)).unwrap();
+        answer
+    }
+
+    fn keep(jobs: &Jobs, id: i64) -> Receiver<Answer<()>> {
+        push(jobs, move |transaction| transaction.execute(KEEP, &[(":id", &id)]).map(drop))
+    }
+
+    fn run_one(connection: &Connection, jobs: &Jobs) {
+        run_batch(connection, jobs, jobs.try_pop().unwrap());
+    }
+
+    fn kept(connection: &Connection) -> Vec<i64> {
+        let mut statement = connection.prepare("SELECT id FROM kept ORDER BY id").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn kind(mut answer: Receiver<Answer<()>>) -> Option<StoreErrorKind> {
+        answer.try_recv().expect("it was answered").err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn what_fails_in_a_batch_is_undone_alone() {
+        let (connection, jobs) = (database(), jobs());
+        let first = keep(&jobs, 1);
+        let fails = push(&jobs, |transaction| {
+            transaction.execute(KEEP, &[(":id", &2_i64)])?;
+            Err(Failure::Missing("something"))
+        });
+        let panics = push(&jobs, |transaction| {
+            transaction.execute(KEEP, &[(":id", &3_i64)])?;
+            panic!("on purpose")
+        });
+        let last = keep(&jobs, 4);
+        run_one(&connection, &jobs);
+        assert_eq!((kind(first), kind(last)), (None, None));
+        assert_eq!(kind(fails), Some(StoreErrorKind::Broken));
+        assert_eq!(kind(panics), Some(StoreErrorKind::Broken));
+        assert_eq!(kept(&connection), [1, 4]);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_the_answer_to_all_of_its_batch() {
+        let (connection, jobs) = (database(), jobs());
+        let writes = keep(&jobs, 1);
+        let reads = push(&jobs, |_| Ok(()));
+        // What is owed is asked for at the commit, and nowhere before.
+        let owes =
+            push(&jobs, |transaction| transaction.execute(OWE, &[(":id", &9_i64)]).map(drop));
+        run_one(&connection, &jobs);
+        for answer in [writes, reads, owes] {
+            assert_eq!(kind(answer), Some(StoreErrorKind::Broken));
+        }
+        assert!(kept(&connection).is_empty() && connection.is_autocommit());
+        let next = keep(&jobs, 2);
+        run_one(&connection, &jobs);
+        assert_eq!((kind(next), kept(&connection)), (None, vec![2]));
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_gives_up_is_lost_for_all_of_its_batch() {
+        let (connection, jobs) = (database(), jobs());
+        let (first, again, behind) = (keep(&jobs, 1), keep(&jobs, 1), keep(&jobs, 2));
+        run_one(&connection, &jobs);
+        assert!(kind(first).is_some() && kind(again).is_some());
+        assert!(kept(&connection).is_empty());
+        // Who had not begun is in the next batch.
+        run_one(&connection, &jobs);
+        assert_eq!((kind(behind), kept(&connection)), (None, vec![2]));
+    }
+
+    #[test]
+    fn nobody_is_answered_before_the_commit() {
+        let (connection, jobs) = (database(), jobs());
+        let mut first = keep(&jobs, 1);
+        let (seen, told) = std::sync::mpsc::channel();
+        let second = push(&jobs, move |_| {
+            seen.send((first.try_recv().map(drop), first)).expect("the test waits");
+            Ok(())
+        });
+        run_one(&connection, &jobs);
+        let (during, first) = told.recv().unwrap();
+        assert_eq!(during, Err(TryRecvError::Empty));
+        assert_eq!((kind(first), kind(second)), (None, None));
+    }
+
+    #[test]
+    fn a_batch_takes_what_waits_up_to_its_bound() {
+        let (connection, jobs) = (database(), jobs());
+        let mut answers: Vec<_> = (0..300).map(|id| keep(&jobs, id)).collect();
+        run_one(&connection, &jobs);
+        let unanswered = answers.split_off(MAX_BATCH);
+        assert!(answers.into_iter().all(|answer| kind(answer).is_none()));
+        assert_eq!(kept(&connection).len(), MAX_BATCH);
+        assert!(unanswered.into_iter().all(|mut a| a.try_recv().is_err()));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_left_out() {
+        let (connection, jobs) = (database(), jobs());
+        drop(keep(&jobs, 1));
+        let wanted = keep(&jobs, 2);
+        run_one(&connection, &jobs);
+        assert_eq!((kind(wanted), kept(&connection)), (None, vec![2]));
+    }
+}

@@ -1,6 +1,7 @@
 -- Conventions: instants are milliseconds since the Unix epoch; ids are the 16 bytes of a UUIDv7, so
--- that rows made together lie together; digests are the 32 bytes of a SHA-256. Each index names the
--- statements that read it; there is none that no statement reads.
+-- that rows made together lie together; digests are the 32 bytes of a SHA-256. What is long stands
+-- last in a row, so that the rest is read without it. Each index names the statements that read it;
+-- there is none that no statement reads.
 
 CREATE TABLE enroll_tokens (
     id          TEXT    NOT NULL PRIMARY KEY,
@@ -33,13 +34,13 @@ CREATE TABLE enroll_nodes (
     name         TEXT    NOT NULL UNIQUE,
     state        TEXT    NOT NULL,
     cordoned     INTEGER NOT NULL,
-    labels       TEXT    NOT NULL,
-    facts        TEXT    NOT NULL,
     method       TEXT,
     created_at   INTEGER NOT NULL,
     enrolled_at  INTEGER,
     last_seen_at INTEGER,
-    fuse         TEXT
+    fuse         TEXT,
+    labels       TEXT    NOT NULL,
+    facts        TEXT    NOT NULL
 ) STRICT;
 
 -- When the last holder of a name was deleted. Kept when the name is taken again.
@@ -80,13 +81,13 @@ CREATE TABLE enroll_identities (
     kind           TEXT    NOT NULL,
     serial         BLOB,
     key_digest     BLOB,
-    certificate    BLOB,
     api_key_digest BLOB,
     external_id    TEXT,
     issued_at      INTEGER NOT NULL,
     expires_at     INTEGER,
     first_used_at  INTEGER,
-    revoked_at     INTEGER
+    revoked_at     INTEGER,
+    certificate    BLOB
 ) STRICT;
 
 -- Read by: identity_by_serial.
@@ -111,13 +112,13 @@ CREATE TABLE enroll_commands (
     node_id      BLOB    NOT NULL,
     node_name    TEXT    NOT NULL,
     kind         TEXT    NOT NULL,
-    payload      TEXT    NOT NULL,
     class        TEXT    NOT NULL,
     status       TEXT    NOT NULL,
     queued_by    TEXT    NOT NULL,
     queued_at    INTEGER NOT NULL,
     delivered_at INTEGER,
     finished_at  INTEGER,
+    payload      TEXT    NOT NULL,
     output       TEXT
 ) STRICT;
 

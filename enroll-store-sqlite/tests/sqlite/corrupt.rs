@@ -43,7 +43,7 @@ fn every_operation_on_a_corrupt_database_fails_closed() {
     block_on(async {
         let store = SqliteStore::open(&path).await.unwrap();
         let answers = ask(&store, asked).await;
-        assert_eq!(answers.len(), 36);
+        assert_eq!(answers.len(), 37);
         for (operation, answer) in answers {
             assert_eq!(answer, Some(StoreErrorKind::Broken), "{operation}");
         }
@@ -170,6 +170,7 @@ async fn ask_about_nodes(store: &SqliteStore, asked: &Questions) -> Answers {
     vec![
         ("node", kind(store.node(named).await)),
         ("nodes", kind(store.nodes(Page::first(9), NodeFilter::default()).await)),
+        ("count_nodes", kind(store.count_nodes(AT, Duration::from_secs(90)).await)),
         ("set_cordon", kind(store.set_cordon(named, true, event()).await)),
         ("delete_node", kind(store.delete_node(named, AT, event()).await)),
         ("transition", kind(store.transition(transition).await)),
