@@ -19,6 +19,21 @@ use crate::wire::{ErrorCode, Problem};
 /// An extractor for every handler that only members may reach, an embedder's own too; its state has
 /// to hold the master. Whoever is not one is answered 401, in the same words whatever the cause.
 ///
+/// ```
+/// use std::sync::Arc;
+/// use axum::{Router, routing::get};
+/// use enroll_core::master::Enroller;
+/// use enroll_http::server::Member;
+///
+/// async fn whoami(Member(caller): Member) -> String {
+///     caller.node.name.to_string()
+/// }
+///
+/// fn own(enroller: Arc<Enroller>) -> Router {
+///     Router::new().route("/own/whoami", get(whoami)).with_state(enroller)
+/// }
+/// ```
+///
 /// There is **one source of identity**: the certificate that the connection proved
 /// ([`PeerCertificate`]); only where it proved none, the API key in `Authorization`. No other header
 /// and no body names the caller.

@@ -16,6 +16,9 @@ use super::PeerAddr;
 /// proxy appends whom it heard from: the first address that is no listed proxy is where the request
 /// came from. What stands to the left of it is the caller's own invention.
 ///
+/// A proxy speaks for many, so its connections should not count as those of one address:
+/// `listener.with_exempt(move |ip| proxies.contains(ip))`.
+///
 /// # Defaults
 /// None: the address of the socket counts, whatever a header says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

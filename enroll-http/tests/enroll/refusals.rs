@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use enroll_core::issue::{Grant, IssueError, Issued, Issuer};
-use enroll_core::master::{Candidate, Denial, Enroller, MintRequest, Policy};
+use enroll_core::master::{AutoEnrollmentChange, Candidate, Denial, Enroller, MintRequest, Policy};
 use enroll_core::model::{
     Credential, CredentialKind, CredentialRecord, EnrollRequest, Entropy, Origin, Presented,
     Reason, SharedSecret,
@@ -143,9 +143,29 @@ async fn names_belong_to_who_has_them() {
 #[tokio::test]
 async fn auto_enrollment_is_off_until_it_is_switched_on() {
     let fleet = Fleet::start().await;
-    let request = json!({"shared_secret": WRONG_SECRET, "node_name": "worker-1",
-        "csr": Machine::new().csr()});
-    assert_refuses(&fleet, &request, Reason::EnrollmentDisabled).await;
+    let with = |secret: &str, node: &str| json!({"shared_secret": secret, "node_name": node, "csr": Machine::new().csr()});
+    assert_refuses(&fleet, &with(CLUSTER_SECRET, "a"), Reason::EnrollmentDisabled).await;
+
+    let change = AutoEnrollmentChange {
+        enabled: Some(true),
+        secret: Some(SharedSecret::configured(CLUSTER_SECRET.into()).unwrap()),
+        ..AutoEnrollmentChange::default()
+    };
+    fleet.enroller.change_auto_enrollment(change, "admin").await.unwrap();
+    assert_refuses(&fleet, &with(WRONG_SECRET, "a"), Reason::BadSecret).await;
+    let mut nameless = with(CLUSTER_SECRET, "a");
+    nameless.as_object_mut().unwrap().remove("node_name");
+    assert_refuses(&fleet, &nameless, Reason::BadRequest).await;
+    let request = with(CLUSTER_SECRET, "a");
+    let first = fleet.stranger().enroll(&request).await;
+    first.assert_ok("EnrollAnswer");
+    let again = fleet.stranger().enroll(&request).await;
+    assert_eq!((again.status, &again.body["redelivered"]), (StatusCode::OK, &json!(true)));
+    assert_refuses(&fleet, &with(CLUSTER_SECRET, "a"), Reason::NameTaken).await;
+
+    let off = AutoEnrollmentChange { enabled: Some(false), ..AutoEnrollmentChange::default() };
+    fleet.enroller.change_auto_enrollment(off, "admin").await.unwrap();
+    assert_refuses(&fleet, &with(CLUSTER_SECRET, "b"), Reason::EnrollmentDisabled).await;
 }
 
 #[tokio::test]
