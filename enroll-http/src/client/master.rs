@@ -53,6 +53,9 @@ pub enum ClientError {
         "the master's URL is not https: over plain HTTP anyone on the way reads the token; allow it explicitly if the network is trusted"
     )]
     Plaintext,
+    /// An admin token is empty, or holds a character that no token has.
+    #[error("the admin token is incomplete or holds a character that no token has: copy it again")]
+    Token,
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -281,7 +284,7 @@ fn credentials(bodies: Vec<CredentialBody>) -> Result<Vec<Credential>, CallError
     bodies.into_iter().filter_map(read).collect()
 }
 
-fn base(url: &str) -> Result<Url, ClientError> {
+pub(super) fn base(url: &str) -> Result<Url, ClientError> {
     let text = format!("{}/", url.trim_end_matches('/'));
     let url = Url::parse(&text).map_err(|why| ClientError::Url(why.to_string()))?;
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();

@@ -1,7 +1,9 @@
-//! The worker's side of HTTP: the master, reached over pinned TLS.
+//! The other ends of HTTP: a master as its workers reach it, and as its operators do.
 
 mod answer;
 mod master;
+mod operator;
 mod steady;
 
 pub use master::{ClientError, HttpMaster};
+pub use operator::{ApiError, NodeQuery, OperatorClient, PageQuery, all_pages};

@@ -5,6 +5,7 @@
 mod common;
 
 mod admins;
+mod client;
 mod commands;
 mod install;
 mod nodes;
