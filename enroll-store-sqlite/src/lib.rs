@@ -42,6 +42,9 @@ mod redemptions;
 mod rows;
 mod schema;
 mod settings;
+#[cfg(feature = "statements")]
+#[doc(hidden)]
+pub mod statements;
 #[cfg(feature = "testing")]
 mod temporary;
 mod tokens;
