@@ -2,15 +2,60 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
+
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(enroll_http::server::OPENAPI).unwrap());
 
 /// That `value` fits the schema `name` of the document, with no member that is not in it.
 #[track_caller]
 pub fn assert_fits(name: &str, value: &Value) {
-    let document: Value = serde_json::from_str(enroll_http::server::OPENAPI).unwrap();
-    let schemas = &document["components"]["schemas"];
+    let schemas = &DOCUMENT["components"]["schemas"];
     if let Err(why) = fits(schemas, &schemas[name], value) {
         panic!("{why}, in {value}, which should be a {name}");
+    }
+}
+
+/// That the document has the call `method` `path`, with an answer of this status, and that `value`
+/// fits it. What is no call of the document is answered 404 or 405.
+#[track_caller]
+pub fn assert_documented(method: &str, path: &str, status: u16, value: &Value) {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    // A path without parameters goes before one with.
+    let item = paths
+        .get(path)
+        .or_else(|| paths.iter().find(|(pattern, _)| is_of(pattern, path)).map(|(_, item)| item));
+    let operation = item.map_or(&Value::Null, |item| &item[method.to_lowercase()]);
+    if operation.is_null() {
+        assert!([404, 405].contains(&status), "{method} {path} is not in the document: {status}");
+        return;
+    }
+    let answer = &operation["responses"][status.to_string()];
+    assert!(answer.is_object(), "{method} {path}: {status} is not in the document");
+    let Some(content) = answer["content"].as_object() else {
+        assert!(value.is_null(), "{method} {path}: {status} has no body in the document");
+        return;
+    };
+    let schemas = &DOCUMENT["components"]["schemas"];
+    for (kind, content) in content.iter().filter(|(kind, _)| kind.ends_with("json")) {
+        if let Err(why) = fits(schemas, &content["schema"], value) {
+            panic!("{why}, in {value}, the {kind} of {method} {path}");
+        }
+    }
+}
+
+/// Whether `path` is one of `pattern`'s, `{name}` standing for any one segment.
+fn is_of(pattern: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) if wanted == given => {}
+            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {}
+            _ => return false,
+        }
     }
 }
 

@@ -14,5 +14,6 @@ mod plain;
 mod roles;
 mod settings;
 mod shown;
+mod store;
 mod support;
 mod tokens;

@@ -12,22 +12,25 @@ use enroll_core::model::{
     Presented, Reason, Role, SystemClock, SystemEntropy, Timestamp, TrustDomain,
 };
 use enroll_core::store::{Beat, MemoryStore, Nodes as _, Store};
-use enroll_core::testing::FixedClock;
+use enroll_core::testing::{FixedClock, FlakyStore};
 use enroll_http::server::{OperatorOptions, operator_router};
 use enroll_http::tls::{ClientTls, HttpOptions, PinnedVerifier, http_client};
 use http::{HeaderMap, Method, StatusCode};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
+use crate::common::schema::assert_documented;
 use crate::common::{Running, soon};
 
 pub(crate) const URL: &str = "https://192.0.2.1:7480";
 pub(crate) const STEADY: &str = "192.0.2.1:7481";
+/// Where an embedder mounts the API, in tests that do.
+pub(crate) const MOUNT: &str = "/fleets/a";
 pub(crate) const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 pub(crate) struct Master {
     pub(crate) enroller: Arc<Enroller>,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<FlakyStore<MemoryStore>>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) running: Running,
@@ -60,7 +63,7 @@ impl Master {
         let entropy = SystemEntropy::new();
         let authority = Authority::in_memory(&TrustDomain::default(), clock.now(), &entropy);
         let authority = Arc::new(authority.unwrap());
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(FlakyStore::new(MemoryStore::new()));
         let fuser = BuiltinFuser::new(
             Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&clock) as Arc<dyn Clock>,
@@ -111,6 +114,7 @@ impl Master {
         bearer: Option<&str>,
         body: &str,
     ) -> Answer {
+        let name = method.clone();
         let mut request = self.http.request(method, self.running.url("http", path));
         if let Some(bearer) = bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
@@ -119,6 +123,8 @@ impl Master {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = soon(response.text()).await.unwrap();
         let json = serde_json::from_str(&text).unwrap_or_default();
+        let called = path.strip_prefix(MOUNT).unwrap_or(path).split('?').next().unwrap();
+        assert_documented(name.as_str(), called, status.as_u16(), &json);
         Answer { status, headers, text, json }
     }
 
