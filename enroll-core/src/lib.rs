@@ -11,6 +11,7 @@
 pub mod decision;
 pub mod failpoint;
 pub mod issue;
+pub mod manual;
 pub mod master;
 pub mod model;
 mod pem;
