@@ -10,12 +10,12 @@ use bench::{Bench, admitted, bench, bench_with, certificate, csr, key, refused, 
 use enroll_core::issue::ApiKeyIssuer;
 use enroll_core::issue::x509::{PeerLeaf, X509Issuer};
 use enroll_core::master::{
-    AutoEnrollmentChange, BeatVerdict, Caller, Candidate, Denial, Enroller, MintRequest, Policy,
-    RecoverRequest, RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
+    AutoEnrollmentChange, BeatVerdict, Caller, Candidate, Denial, Enroller, InUse, MintRequest,
+    Policy, RecoverRequest, RegisterRequest, RenewVerdict, RevokeVerdict, Unauthorized, Verdict,
 };
 use enroll_core::model::{
-    Clock, Credential, EnrollRequest, NamePattern, NodeName, Origin, Presented, Reason, Sha256,
-    SharedSecret, TokenStatus, TrustState, What,
+    Clock, Credential, EnrollRequest, NamePattern, NodeName, NodeRecord, Origin, Presented, Reason,
+    Sha256, SharedSecret, TokenStatus, TrustState, What,
 };
 use enroll_core::store::Page;
 use rcgen::{KeyPair, SigningKey};
@@ -328,4 +328,26 @@ async fn a_cluster_secret_beside_the_token_comes_before_the_store() {
     assert_eq!(refused(ask(&enroller, None).await), Reason::BadRequest);
     assert_eq!(refused(ask(&enroller, Some("wrong")).await), Reason::BadSecret);
     admitted(ask(&enroller, Some(secret)).await);
+}
+
+struct Busy;
+
+#[async_trait::async_trait]
+impl InUse for Busy {
+    async fn reason(&self, node: &NodeRecord) -> Option<String> {
+        Some(format!("{} runs 3 machines.", node.name))
+    }
+}
+
+#[tokio::test]
+async fn b10_a_node_in_use_is_deleted_only_by_force() {
+    let bench = bench();
+    let token = bench.mint(1).await;
+    let (pem, _, node) = admitted(bench.ask(&token, "worker-1", &key()).await);
+    let enroller = bench.enroller.with_in_use_guard(Arc::new(Busy));
+    let refused = enroller.delete_node(&node.name, false, "admin").await.unwrap_err();
+    assert_eq!(refused.to_string(), "The node is in use: worker-1 runs 3 machines.");
+    assert!(enroller.authenticate(&certificate(&pem)).await.unwrap().is_ok());
+    enroller.delete_node(&node.name, true, "admin").await.unwrap();
+    assert!(enroller.authenticate(&certificate(&pem)).await.unwrap().is_err());
 }

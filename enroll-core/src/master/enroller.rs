@@ -9,7 +9,7 @@ use super::config::MasterConfig;
 use super::error::Error;
 use super::fuse::Fuser;
 use super::observer::Observer;
-use super::policy::{AllowAll, Policy};
+use super::policy::{AllowAll, InUse, Policy};
 use super::stamps::Stamps;
 use crate::decision::AutoEnrollment;
 use crate::issue::Issuer;
@@ -39,6 +39,7 @@ pub struct Enroller {
     pub(super) command_kinds: BTreeMap<String, CommandClass>,
     pub(super) fuser: Option<(Arc<dyn Fuser>, Duration)>,
     pub(super) policy: Arc<dyn Policy>,
+    pub(super) in_use: Option<Arc<dyn InUse>>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -83,6 +84,7 @@ impl Enroller {
             command_kinds: BTreeMap::new(),
             fuser: None,
             policy: Arc::new(AllowAll::new()),
+            in_use: None,
             observers: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
@@ -137,6 +139,13 @@ impl Enroller {
     #[must_use]
     pub fn with_policy(mut self, policy: Arc<dyn Policy>) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Asks `guard` before a node is deleted, unless the operator forces it.
+    #[must_use]
+    pub fn with_in_use_guard(mut self, guard: Arc<dyn InUse>) -> Self {
+        self.in_use = Some(guard);
         self
     }
 

@@ -33,4 +33,4 @@ pub use observer::Observer;
 pub use operator::{
     MintRequest, Minted, OperatorError, RegisterRequest, Registered, RevokeVerdict,
 };
-pub use policy::{AllowAll, Candidate, Denial, Policy};
+pub use policy::{AllowAll, Candidate, Denial, InUse, Policy};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Facts, Method, NodeName, Origin};
+use crate::model::{Facts, Method, NodeName, NodeRecord, Origin};
 
 /// A machine that everything else approved.
 #[derive(Debug)]
@@ -76,4 +76,11 @@ impl Policy for AllowAll {
     async fn admit(&self, _candidate: &Candidate<'_>) -> Result<(), Denial> {
         Ok(())
     }
+}
+
+/// Asked before a node is deleted: whether an embedder's own work still runs on it.
+#[async_trait]
+pub trait InUse: Send + Sync {
+    /// Says what keeps the node in use, in a sentence for the operator; `None` when nothing does.
+    async fn reason(&self, node: &NodeRecord) -> Option<String>;
 }

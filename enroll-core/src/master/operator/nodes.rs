@@ -162,7 +162,7 @@ impl Enroller {
     /// Deletes a node: its identities are refused from the next request on, its tokens revoked.
     ///
     /// # Errors
-    /// [`OperatorError`].
+    /// [`OperatorError::Conflict`] while an embedder's guard says that it is in use, unless `forced`.
     pub async fn delete_node(
         &self,
         name: &NodeName,
@@ -170,6 +170,11 @@ impl Enroller {
         actor: &str,
     ) -> Result<(), OperatorError> {
         let node = self.node(name).await?;
+        if let (false, Some(guard)) = (forced, &self.in_use)
+            && let Some(reason) = guard.reason(&node).await
+        {
+            return Err(OperatorError::Conflict(format!("The node is in use: {reason}")));
+        }
         let at = self.stamps.next(&*self.clock);
         let what = What::NodeDeleted { node_id: node.id, node_name: name.clone(), forced };
         let event = Event::by(at, actor, what);
