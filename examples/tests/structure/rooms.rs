@@ -37,6 +37,9 @@ const BEHIND_THE_BACK: [(&str, &str); 12] = [
     ("panic::set_hook", "return an error"),
 ];
 
+/// The one call an embedder makes to have the environment read.
+const ASKED_FOR: [(&str, &str); 1] = [("enroll-core/src/worker/environment.rs", "env::var")];
+
 #[test]
 fn a_room_of_core_names_only_those_before_it() {
     let source = root().join("enroll-core/src");
@@ -79,7 +82,14 @@ fn no_library_acts_behind_its_users_back() {
             }
             for (line, text) in production_lines(&file) {
                 for (found, instead) in BEHIND_THE_BACK {
-                    assert!(!has(&text, found), "{}:{line}: {found}: {instead}", file.display());
+                    let asked_for = ASKED_FOR
+                        .iter()
+                        .any(|(place, what)| root().join(place) == file && *what == found);
+                    assert!(
+                        asked_for || !has(&text, found),
+                        "{}:{line}: {found}: {instead}",
+                        file.display(),
+                    );
                 }
             }
         }
