@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Makes this machine a member of a fleet and keeps it one.
 ///
@@ -50,7 +50,6 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").args(["token", "token_path", "token_env", "join", "join_path"]))]
 pub(super) struct Options {
     /// Where to enroll, e.g. https://master:7480.
     #[arg(long, global = true, value_name = "URL")]
@@ -66,16 +65,16 @@ pub(super) struct Options {
     pub(super) node_name: Option<String>,
     /// The join token itself. Every local user can read it in the list of processes: prefer
     /// --token-path.
-    #[arg(long, global = true, value_name = "TOKEN")]
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with_all = ["token_path", "token_env", "join", "join_path"])]
     pub(super) token: Option<String>,
     /// A file that holds the join token; - is standard input.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["token_env", "join", "join_path"])]
     pub(super) token_path: Option<PathBuf>,
     /// The variable that holds the join token.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with_all = ["join", "join_path"])]
     pub(super) token_env: Option<String>,
     /// An invitation: URL, fingerprint, token and name in one. As readable as --token.
-    #[arg(long, global = true, value_name = "INVITATION")]
+    #[arg(long, global = true, value_name = "INVITATION", conflicts_with_all = ["join_path"])]
     pub(super) join: Option<String>,
     /// A file that holds the invitation; - is standard input.
     #[arg(long, global = true, value_name = "FILE")]
