@@ -4,9 +4,14 @@
 //! embedder with another exporter writes an observer instead. No name, address or id is ever a
 //! label, so the number of series is known: one per reason, method, source, state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use enroll_core::master::Observer;
+use axum::Router;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use enroll_core::master::{Enroller, Observer};
 use enroll_core::model::{Event, Health, Method, Reason, TrustState, What};
 use enroll_core::store::NodeCount;
 use prometheus_client::encoding::text::encode;
@@ -203,6 +208,38 @@ fn label(name: &'static str, value: &str) -> Label {
 /// From half a millisecond to some eight seconds.
 fn histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 15))
+}
+
+/// `GET /metrics`: what `metrics` counted and how many nodes `enroller` has now, for a router that is
+/// merged with it. Who may reach it is the listener's business: it tells no name, but how much there
+/// is.
+///
+/// ```
+/// # fn example(store: std::sync::Arc<dyn enroll_core::store::Store>) -> axum::Router {
+/// use std::sync::Arc;
+///
+/// use enroll_core::master::{Enroller, Observer};
+/// use enroll_http::metrics::{Metrics, metrics_router};
+///
+/// let metrics = Arc::new(Metrics::new());
+/// let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(&metrics);
+/// let enroller = Enroller::with_issuers(store, vec![]).with_observer(observer);
+/// metrics_router(Arc::new(enroller), metrics)
+/// # }
+/// ```
+pub fn metrics_router(enroller: impl Into<Arc<Enroller>>, metrics: Arc<Metrics>) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state((enroller.into(), metrics))
+}
+
+async fn scrape(
+    State((enroller, metrics)): State<(Arc<Enroller>, Arc<Metrics>)>,
+) -> impl IntoResponse {
+    match enroller.count_nodes().await {
+        Ok(counts) => metrics.set_gauges(&counts, enroller.dropped()),
+        // What was counted in memory is wanted all the more while the store is away.
+        Err(error) => tracing::warn!(%error, "the nodes could not be counted"),
+    }
+    ([("content-type", Metrics::CONTENT_TYPE)], metrics.render())
 }
 
 #[cfg(test)]
