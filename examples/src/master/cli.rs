@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::operator::OperatorCommand;
 use super::serve::ServeArgs;
 
 /// Lets new machines become trusted members of a fleet.
@@ -62,17 +63,23 @@ pub(super) struct Common {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a master
-    Serve(Box<ServeArgs>),
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Operator(OperatorCommand),
 }
 
 const LONG_ABOUT: &str = "\
 Lets new machines become trusted members of a fleet.
 
-`serve` runs a master; it needs no configuration.";
+`serve` runs a master; it needs no configuration. Every other command is an operator's: it talks to a \
+running master, which it finds through its data directory, or through --operator-url, \
+--admin-token-path and --ca-path.";
 
 const AFTER_HELP: &str = "\
 Start here:
   enroll-master serve                                  a master, with all it keeps in ./enroll-data
+  enroll-master token mint --ttl 10m --max-uses 1      a token for one new machine
+  enroll-master node list                              who is a member
 
 Settings:
   A flag counts before an environment variable, and that before the file named with --config. The
@@ -81,4 +88,5 @@ Settings:
   is `store`. A setting that may be repeated is a list there, and parted by commas in a variable.
 
 Exit status:
-  0 done, 1 failed, 2 called wrongly";
+  0 done, 1 refused or failed, 2 called wrongly, 4 the master is not the one whose authority is
+  known, 5 the master cannot be reached";

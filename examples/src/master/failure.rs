@@ -24,6 +24,16 @@ impl Failure {
         Self::with_code(USAGE, what)
     }
 
+    /// Whoever answered is not the master that was meant.
+    pub(super) fn untrusted(what: impl Into<String>) -> Self {
+        Self::with_code(UNTRUSTED, what)
+    }
+
+    /// Nobody answered.
+    pub(super) fn unreachable(what: impl Into<String>) -> Self {
+        Self::with_code(UNREACHABLE, what)
+    }
+
     fn with_code(code: u8, what: impl Into<String>) -> Self {
         Self { code, what: what.into(), why: None, next: None }
     }
@@ -74,6 +84,8 @@ impl fmt::Display for Failure {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const UNTRUSTED: u8 = 4;
+const UNREACHABLE: u8 = 5;
 
 #[cfg(test)]
 mod tests {

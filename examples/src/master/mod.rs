@@ -6,6 +6,7 @@ mod cli;
 mod failure;
 mod layers;
 mod log;
+mod operator;
 mod serve;
 
 use std::process::ExitCode;
@@ -28,8 +29,10 @@ pub fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: cli::Cli) -> Result<(), Failure> {
-    log::start(cli.common.log.as_deref(), "info")?;
+    let serves = matches!(cli.command, Command::Serve(_));
+    log::start(cli.common.log.as_deref(), if serves { "info" } else { "warn" })?;
     match cli.command {
-        Command::Serve(args) => serve::serve(&cli.common.data_dir, *args).await,
+        Command::Serve(args) => serve::serve(&cli.common.data_dir, args).await,
+        Command::Operator(call) => operator::run(&cli.common.data_dir, call).await,
     }
 }

@@ -1,7 +1,7 @@
 //! What `serve` can be told.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -197,6 +197,16 @@ pub(super) enum StoreUrl {
     Sqlite(PathBuf),
     /// The URL itself, which may hold a password, is not kept.
     Postgres,
+}
+
+impl StoreUrl {
+    /// The file of an embedded store.
+    pub(super) fn sqlite(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres => None,
+        }
+    }
 }
 
 /// A text that names no store.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use enroll_core::issue::x509::{Authority, X509Issuer};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
-use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig};
+use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig, Observer};
 use enroll_core::model::{CommandClass, SharedSecret, SystemClock, SystemEntropy};
 use enroll_core::store::Store;
+use enroll_http::metrics::Metrics;
 
 use super::super::failure::Failure;
 use super::addresses::Addresses;
@@ -19,10 +20,13 @@ pub(super) fn build(
     authority: &Arc<Authority>,
     secrets: &[SharedSecret],
     addresses: &Addresses,
+    metrics: &Arc<Metrics>,
 ) -> Arc<Enroller> {
+    let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(metrics);
     let mut enroller = Enroller::new(Arc::clone(&store), Arc::clone(authority))
         .issuing(issuers(args, authority))
-        .with_config(config(args, addresses));
+        .with_config(config(args, addresses))
+        .with_observer(observer);
     for secret in secrets {
         enroller = enroller.with_cluster_secret(secret);
     }

@@ -7,6 +7,7 @@ use axum::Router;
 use enroll_core::issue::x509::Authority;
 use enroll_core::master::Enroller;
 use enroll_core::model::SharedSecret;
+use enroll_http::metrics::{Metrics, metrics_router};
 use enroll_http::server::{
     AddressLimiter, Drained, EnrollOptions, InstallOptions, Listener, OperatorOptions, Proxies,
     SteadyOptions, enroll_router, operator_router, steady_router,
@@ -30,6 +31,7 @@ pub(super) struct Sockets {
 /// What the listeners serve, and with what.
 pub(super) struct Served<'a> {
     pub(super) enroller: &'a Arc<Enroller>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) authority: &'a Authority,
     pub(super) identity: &'a MasterIdentity,
     pub(super) cluster_secret: Option<SharedSecret>,
@@ -75,7 +77,7 @@ fn listeners(
     args: &ServeArgs,
     served: Served<'_>,
 ) -> Result<[Listener; 3], TlsError> {
-    let Served { enroller, authority, identity, cluster_secret } = served;
+    let Served { enroller, metrics, authority, identity, cluster_secret } = served;
     let limiter = Arc::new(AddressLimiter::new(args.attempts_per_minute));
     let mut proxies = Proxies::none();
     proxies.extend(args.trusted_proxy.iter().cloned());
@@ -100,7 +102,9 @@ fn listeners(
         None => install,
     };
     let options = OperatorOptions::new().with_install(install);
-    let operator = Listener::new(sockets.operator, operator_router(Arc::clone(enroller), options))
+    let operator = operator_router(Arc::clone(enroller), options)
+        .merge(metrics_router(Arc::clone(enroller), metrics));
+    let operator = Listener::new(sockets.operator, operator)
         .with_tls(tls().with_http2().config()?)
         .with_http2();
     Ok([enroll, steady, operator])

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use enroll_core::issue::x509::{Authority, AuthorityOptions};
 use enroll_core::master::Enroller;
 use enroll_core::model::{Clock as _, SharedSecret, SystemClock, SystemEntropy};
+use enroll_http::metrics::Metrics;
 use enroll_http::tls::MasterIdentity;
 
 pub(super) use args::ServeArgs;
@@ -27,7 +28,7 @@ pub(super) use ready::Ready;
 
 use super::failure::Failure;
 use addresses::Addresses;
-use args::{FuserKind, Issue};
+use args::{FuserKind, Issue, StoreUrl};
 use data_dir::DataDir;
 use listeners::{Served, Sockets};
 use ready::ReadyFile;
@@ -43,10 +44,12 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let data = DataDir::take(data_dir)?;
     let ready_file = ReadyFile::absent(&data)?;
     let authority = Arc::new(open_authority(&data, &args)?);
-    let store = store::open(args.store.as_ref(), &data).await?;
+    let database = args.store.as_ref().and_then(StoreUrl::sqlite);
+    let store = store::open(database.map_or_else(|| data.database(), Path::to_owned)).await?;
     let sockets = Sockets::bind(&args).await?;
     let addresses = Addresses::of(&args, sockets.bound()?);
-    let enroller = enroller::build(&args, store, &authority, &secrets, &addresses);
+    let metrics = Arc::new(Metrics::new());
+    let enroller = enroller::build(&args, store, &authority, &secrets, &addresses, &metrics);
     enroller::claim(&enroller).await?;
     admin::ensure(&data, &enroller).await?;
 
@@ -54,7 +57,7 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let identity = MasterIdentity::issue(Arc::clone(&authority), hosts)
         .map_err(|cause| Failure::new("the master has no certificate to present").because(cause))?;
     let ready = Ready::new(&addresses, authority.fingerprint());
-    let running = Running { enroller: &enroller, identity, authority: &authority };
+    let running = Running { enroller: &enroller, metrics, identity, authority: &authority };
     let secret_wanted = !secrets.is_empty();
     let handed_on = (secret_wanted).then(|| secrets.swap_remove(0));
     running
@@ -69,6 +72,7 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
 /// A master that has all it needs.
 struct Running<'a> {
     enroller: &'a Arc<Enroller>,
+    metrics: Arc<Metrics>,
     identity: MasterIdentity,
     authority: &'a Authority,
 }
@@ -85,8 +89,8 @@ impl Running<'_> {
         let mut signals = Signals::take()
             .map_err(|cause| Failure::new("cannot wait for signals").because(cause))?;
         let stop = Stop::new();
-        let Self { enroller, identity, authority } = self;
-        let served = Served { enroller, authority, identity: &identity, cluster_secret };
+        let Self { enroller, metrics, identity, authority } = self;
+        let served = Served { enroller, metrics, authority, identity: &identity, cluster_secret };
         let mut serving = sockets.serve(args, served, &stop)?;
         let tending = {
             let (enroller, stopped) = (Arc::clone(enroller), stop.stopped());
@@ -125,6 +129,10 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
         return Err(Failure::usage("this build has no client for Portainer")
             .next("Choose --fuser none or --fuser builtin."));
     }
+    if args.store == Some(StoreUrl::Postgres) {
+        return Err(Failure::usage("this build has no PostgreSQL store")
+            .next("Give --store sqlite:<file>, or leave it away."));
+    }
     Ok(())
 }
 
@@ -145,3 +153,5 @@ fn open_authority(data: &DataDir, args: &ServeArgs) -> Result<Authority, Failure
 pub(super) const ADMIN_TOKEN: &str = "admin.token";
 /// What the master says once it answers, in the data directory.
 pub(super) const READY: &str = "ready.json";
+/// The root certificate, in the data directory.
+pub(super) const CA: &str = "ca.crt";

@@ -1,27 +1,15 @@
 //! Opening the store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use enroll_core::store::Store;
 use enroll_store_sqlite::{OpenErrorKind, SqliteStore};
 
 use super::super::failure::Failure;
-use super::args::StoreUrl;
-use super::data_dir::DataDir;
 
-/// The store that was asked for, or the embedded one in the data directory.
-pub(super) async fn open(
-    url: Option<&StoreUrl>,
-    data: &DataDir,
-) -> Result<Arc<dyn Store>, Failure> {
-    let path = match url {
-        None => data.database(),
-        Some(StoreUrl::Sqlite(path)) => path.clone(),
-        Some(StoreUrl::Postgres) => {
-            return Err(Failure::usage("this build has no PostgreSQL store")
-                .next("Give --store sqlite:<file>, or leave it away."));
-        }
-    };
+/// The embedded store in the file `path`.
+pub(super) async fn open(path: PathBuf) -> Result<Arc<dyn Store>, Failure> {
     let store = SqliteStore::open(path).await.map_err(|cause| {
         let next = next(cause.kind());
         Failure::new("the store cannot be opened").because(cause).next(next)

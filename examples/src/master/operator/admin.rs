@@ -1,0 +1,76 @@
+//! Operators.
+
+use clap::{Args, Subcommand};
+use enroll_core::model::Role;
+use enroll_http::wire::{AddedAdmin, AdminItem, NewAdmin};
+
+use super::super::failure::Failure;
+use super::Caller;
+use super::name::Name;
+use super::paging::Paging;
+use super::table::{at, table};
+
+/// What is done with operators.
+#[derive(Debug, Subcommand)]
+pub(in crate::master) enum AdminCall {
+    /// Add an operator; the token is shown this once
+    #[command(after_help = "Example:\n  enroll-master admin add --name ann --role operator")]
+    Add(AddArgs),
+    /// Operators by name
+    #[command(after_help = "Example:\n  enroll-master admin list")]
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Remove an operator: the token is refused from now on
+    #[command(after_help = "Example:\n  enroll-master admin remove ann")]
+    Remove {
+        #[command(flatten)]
+        name: Name,
+    },
+}
+
+/// A new operator.
+#[derive(Debug, Args)]
+pub(in crate::master) struct AddArgs {
+    /// Their name: 1 to 64 of A-Z a-z 0-9 . _ @ -
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What they may do: admin, operator, developer or viewer
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+}
+
+pub(super) async fn run(call: AdminCall, master: &Caller) -> Result<(), Failure> {
+    match call {
+        AdminCall::Add(args) => {
+            let wish = NewAdmin { name: args.name, role: args.role.as_str().to_owned() };
+            let added = master.post(&["admins"]).json(&wish).send().await?;
+            master.show(&added, |admin| added_text(&admin))
+        }
+        AdminCall::List { paging } => {
+            master.list(&paging, || master.get(&["admins"]), admins_text).await
+        }
+        AdminCall::Remove { name } => {
+            master.delete(&["admins", name.as_str()]).send().await?;
+            master.done(&format!("{} is removed.", name.as_str()));
+            Ok(())
+        }
+    }
+}
+
+fn added_text(admin: &AddedAdmin) -> String {
+    format!(
+        "{} may call as {}. Their token:\n  {}\n\
+         Save it NOW: the master keeps only its hash, the text cannot be shown again.\n\
+         They put it into a file and give that with --admin-token-path.\n",
+        admin.name,
+        admin.role,
+        admin.token.expose(),
+    )
+}
+
+fn admins_text(admins: Vec<AdminItem>) -> String {
+    let row = |admin: AdminItem| [admin.name, admin.role, at(Some(admin.created_at))];
+    table(["NAME", "ROLE", "CREATED-AT"], admins.into_iter().map(row))
+}

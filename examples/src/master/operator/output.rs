@@ -1,0 +1,73 @@
+//! What a command prints on standard output.
+
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+
+use super::super::failure::Failure;
+use super::Caller;
+use super::caller::Body;
+
+/// For whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::master) enum Output {
+    /// For people
+    Text,
+    /// For programs: the answer of the operator API as it is
+    Json,
+}
+
+impl Caller {
+    /// Prints an answer: as it came, or as `text` has it.
+    pub(super) fn show<T: DeserializeOwned>(
+        &self,
+        body: &Body,
+        text: impl FnOnce(T) -> String,
+    ) -> Result<(), Failure> {
+        match self.output {
+            Output::Json => print(body.as_str()),
+            Output::Text => print(&text(body.read()?)),
+        }
+        Ok(())
+    }
+
+    /// Says what was done, where the answer has no body.
+    pub(super) fn done(&self, text: &str) {
+        if self.output == Output::Text {
+            print(text);
+        }
+    }
+}
+
+/// Prints a text and ends its last line. Nobody has to read it to its end.
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
+}
+
+/// A text from elsewhere as it can be shown on a terminal: nothing in it moves the cursor.
+pub(super) fn plain(text: &str) -> String {
+    let shown = |c: char| -> Vec<char> {
+        if c.is_control() || is_invisible(c) { c.escape_unicode().collect() } else { vec![c] }
+    };
+    text.chars().flat_map(shown).collect()
+}
+
+/// Characters that reorder or hide what stands beside them.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_says_of_itself_cannot_write_over_the_terminal() {
+        assert_eq!(plain("x86_64"), "x86_64");
+        assert_eq!(plain("a\u{1b}[2Jb\u{9b}c\n"), "a\\u{1b}[2Jb\\u{9b}c\\u{a}");
+        assert_eq!(plain("ab\u{202e}c"), "ab\\u{202e}c");
+    }
+}
