@@ -1,0 +1,107 @@
+//! Lists of nodes, and what they are filtered by.
+
+use std::time::Duration;
+
+use enroll_core::model::{NodeName, NodeRecord, Status, Timestamp, TrustState};
+use enroll_core::store::{NodeCount, NodeFilter, Page};
+
+use crate::error::Failure;
+use crate::rows::node_columns;
+use crate::transaction::Transaction;
+use crate::{rows, values};
+
+pub(crate) async fn list(
+    transaction: Transaction<'_>,
+    page: &Page<NodeName>,
+    filter: &NodeFilter,
+) -> Result<Vec<NodeRecord>, Failure> {
+    let wanted = filter
+        .status
+        .map_or(Liveness::ANY, |(status, at, stale_after)| Liveness::of(status, at, stale_after));
+    let values = values![
+        page.after.as_ref().map_or("", NodeName::as_str),
+        i64::from(page.limit),
+        filter.state.map(TrustState::as_str),
+        filter.arch.as_deref().map(rows::escaped),
+        wanted.cordoned,
+        wanted.heard,
+        wanted.seen_after,
+        wanted.seen_until,
+        filter.degraded.map(|(degraded, ..)| degraded),
+        filter.degraded.map(|(_, at, stale_after)| last_stale(at, stale_after))
+    ];
+    transaction.list(LIST_NODES, values, rows::node).await
+}
+
+/// Counts nodes by state and health.
+pub(crate) async fn count(
+    transaction: Transaction<'_>,
+    at: Timestamp,
+    stale_after: Duration,
+) -> Result<Vec<NodeCount>, Failure> {
+    transaction
+        .list(COUNT_NODES, values![last_stale(at, stale_after)], |row| {
+            let (state, health) = (row.word()?, row.word()?);
+            Ok(NodeCount { state, health, nodes: row.count()? })
+        })
+        .await
+}
+
+/// A [`Status`] at an instant as bounds of columns; an absent one bounds nothing.
+struct Liveness {
+    cordoned: Option<bool>,
+    /// Whether it was ever heard from.
+    heard: Option<bool>,
+    /// Last heard from after this.
+    seen_after: Option<i64>,
+    /// Last heard from at this or before.
+    seen_until: Option<i64>,
+}
+
+impl Liveness {
+    const ANY: Self = Self { cordoned: None, heard: None, seen_after: None, seen_until: None };
+
+    fn of(status: Status, at: Timestamp, stale_after: Duration) -> Self {
+        let last_stale = last_stale(at, stale_after);
+        let live = Self { cordoned: Some(false), heard: Some(true), ..Self::ANY };
+        match status {
+            Status::Cordoned => Self { cordoned: Some(true), ..Self::ANY },
+            Status::Waiting => Self { heard: Some(false), ..live },
+            Status::Ready => Self { seen_after: Some(last_stale), ..live },
+            Status::Degraded => Self { seen_until: Some(last_stale), ..live },
+        }
+    }
+}
+
+/// The last instant at which a node was heard from that is degraded at `at`.
+fn last_stale(at: Timestamp, stale_after: Duration) -> i64 {
+    // Ages are whole milliseconds, so one reaches the threshold where it reaches the next whole one.
+    // None is below zero, so a threshold of zero is always reached.
+    match u64::try_from(stale_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX) {
+        0 => i64::MAX,
+        threshold => at.before(Duration::from_millis(threshold)).unix_millis(),
+    }
+}
+
+/// `list_nodes` reads along the names, from one page's end until the next is full; it locks nothing.
+pub(crate) const LIST_NODES: &str = concat!(
+    "SELECT ",
+    node_columns!(),
+    " FROM enroll_nodes
+    WHERE name > $1
+        AND ($3::text IS NULL OR state = $3)
+        AND ($4::text IS NULL OR arch = $4)
+        AND ($5::boolean IS NULL OR cordoned = $5)
+        AND ($6::boolean IS NULL OR (last_seen_at IS NOT NULL) = $6)
+        AND ($7::bigint IS NULL OR last_seen_at > $7)
+        AND ($8::bigint IS NULL OR last_seen_at <= $8)
+        AND ($9::boolean IS NULL OR coalesce(last_seen_at <= $10::bigint, false) = $9)
+    ORDER BY name LIMIT $2"
+);
+
+/// `count_nodes` reads every row: it is asked for gauges, a few times a minute.
+const COUNT_NODES: &str = "SELECT state,
+        CASE WHEN last_seen_at IS NULL THEN 'waiting'
+            WHEN last_seen_at <= $1 THEN 'degraded' ELSE 'ready' END AS health,
+        count(*)
+    FROM enroll_nodes GROUP BY 1, 2";
