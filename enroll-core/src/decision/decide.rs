@@ -1,5 +1,7 @@
 //! The decision: what the store holds against what was asked.
 
+use std::cell::OnceCell;
+
 use super::screen::{Proven, Screened};
 use crate::model::{
     ClaimKey, IdentityRecord, Method, NameState, NodeId, NodeName, NodeRecord, Reason,
@@ -144,8 +146,9 @@ pub fn decide(
     key: &dyn KeyProof,
     at: Timestamp,
 ) -> Result<Decision, Rejection> {
+    let key = AskedOnce { key, answer: OnceCell::new() };
     let token = known_token(asked, seen)?;
-    if let Some(redelivery) = redelivery(asked, seen, key, at) {
+    if let Some(redelivery) = redelivery(asked, seen, &key, at) {
         return Ok(Decision::Redeliver(Box::new(redelivery)));
     }
     let minted_at = match (token, asked.proven()) {
@@ -189,6 +192,19 @@ pub fn lost(
     })
 }
 
+/// A key that is asked for its proof when it first matters and never again: a refusal must not cost
+/// more than an acceptance.
+struct AskedOnce<'a> {
+    key: &'a dyn KeyProof,
+    answer: OnceCell<Result<(), String>>,
+}
+
+impl AskedOnce<'_> {
+    fn prove(&self) -> Result<(), &str> {
+        self.answer.get_or_init(|| self.key.prove()).as_ref().copied().map_err(String::as_str)
+    }
+}
+
 /// The token, if it is the one presented and was neither replaced nor revoked.
 fn known_token<'a>(
     asked: &Screened,
@@ -212,7 +228,7 @@ fn known_token<'a>(
 fn redelivery(
     asked: &Screened,
     seen: &Snapshot,
-    key: &dyn KeyProof,
+    key: &AskedOnce<'_>,
     at: Timestamp,
 ) -> Option<Redelivery> {
     let prior = seen.prior.as_ref()?;
