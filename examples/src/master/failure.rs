@@ -40,18 +40,7 @@ impl Failure {
 
     /// The cause, with all that stands behind it.
     pub(super) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let cause = cause.into();
-        let mut why = cause.to_string();
-        let mut deeper = cause.source();
-        while let Some(error) = deeper {
-            let text = error.to_string();
-            // Some libraries repeat the cause in their own text.
-            if !why.contains(&text) {
-                why = format!("{why}: {text}");
-            }
-            deeper = error.source();
-        }
-        self.why = Some(why);
+        self.why = Some(chain(&*cause.into()));
         self
     }
 
@@ -80,6 +69,21 @@ impl fmt::Display for Failure {
         }
         Ok(())
     }
+}
+
+/// An error with all that stands behind it.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut deeper = error.source();
+    while let Some(error) = deeper {
+        let cause = error.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        deeper = error.source();
+    }
+    text
 }
 
 const FAILED: u8 = 1;

@@ -45,7 +45,7 @@ fn another_master_is_4() {
     let (ours, other) = (Master::start(&[]), Master::start(&[]));
     let url = other.ready("operator_url");
     let said = ours.cli(&["token", "list", "--operator-url", url]);
-    ends(&said, 4, "not this master");
+    ends(&said, 4, "cannot be trusted");
     let ca = other.data().join("ca.crt");
     let said = ours.cli(&[
         "token",

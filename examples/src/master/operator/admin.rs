@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use enroll_core::model::Role;
-use enroll_http::wire::{AddedAdmin, AdminItem, NewAdmin};
+use enroll_http::wire::{AddedAdmin, AdminItem};
 
 use super::super::failure::Failure;
-use super::Caller;
+use super::Master;
 use super::name::Name;
 use super::paging::Paging;
 use super::table::{at, table};
@@ -41,18 +41,17 @@ pub(in crate::master) struct AddArgs {
     role: Role,
 }
 
-pub(super) async fn run(call: AdminCall, master: &Caller) -> Result<(), Failure> {
+pub(super) async fn run(call: AdminCall, master: &Master) -> Result<(), Failure> {
+    let client = &master.client;
     match call {
         AdminCall::Add(args) => {
-            let wish = NewAdmin { name: args.name, role: args.role.as_str().to_owned() };
-            let added = master.post(&["admins"]).json(&wish).send().await?;
-            master.show(&added, |admin| added_text(&admin))
+            master.show(&client.add_admin(&args.name, args.role).await?, added_text)
         }
         AdminCall::List { paging } => {
-            master.list(&paging, || master.get(&["admins"]), admins_text).await
+            master.list(&paging, |page| client.admins(page), admins_text).await
         }
         AdminCall::Remove { name } => {
-            master.delete(&["admins", name.as_str()]).send().await?;
+            client.remove_admin(name.as_str()).await?;
             master.done(&format!("{} is removed.", name.as_str()));
             Ok(())
         }
@@ -70,7 +69,8 @@ fn added_text(admin: &AddedAdmin) -> String {
     )
 }
 
-fn admins_text(admins: Vec<AdminItem>) -> String {
-    let row = |admin: AdminItem| [admin.name, admin.role, at(Some(admin.created_at))];
-    table(["NAME", "ROLE", "CREATED-AT"], admins.into_iter().map(row))
+fn admins_text(admins: &[AdminItem]) -> String {
+    let row =
+        |admin: &AdminItem| [admin.name.clone(), admin.role.clone(), at(Some(admin.created_at))];
+    table(["NAME", "ROLE", "CREATED-AT"], admins.iter().map(row))
 }

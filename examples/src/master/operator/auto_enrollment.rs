@@ -9,7 +9,7 @@ use enroll_http::wire::{AutoEnrollment, AutoEnrollmentWish, SecretText};
 use zeroize::Zeroizing;
 
 use super::super::failure::Failure;
-use super::Caller;
+use super::Master;
 use super::table::at;
 use crate::process;
 
@@ -59,12 +59,12 @@ pub(in crate::master) struct RotateArgs {
     previous_valid: Option<Duration>,
 }
 
-pub(super) async fn run(call: AutoEnrollmentCall, master: &Caller) -> Result<(), Failure> {
-    let answer = match wish(call)? {
-        Some(wish) => master.put(&PATH).json(&wish).send().await?,
-        None => master.get(&PATH).send().await?,
+pub(super) async fn run(call: AutoEnrollmentCall, master: &Master) -> Result<(), Failure> {
+    let setting = match wish(call)? {
+        Some(wish) => master.client.change_auto_enrollment(&wish).await?,
+        None => master.client.auto_enrollment().await?,
     };
-    master.show(&answer, |setting| text(&setting))
+    master.show(&setting, text)
 }
 
 /// What is to change; `None` where nothing is.
@@ -121,5 +121,4 @@ fn text(setting: &AutoEnrollment) -> String {
     )
 }
 
-const PATH: [&str; 2] = ["settings", "auto-enrollment"];
 const MAX_SECRET: u64 = 4096;

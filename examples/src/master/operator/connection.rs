@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use enroll_core::issue::x509::RootCertificate;
-use reqwest::Url;
+use enroll_core::model::AdminToken;
+use enroll_http::client::{ApiError, OperatorClient};
 use zeroize::Zeroizing;
 
-use super::super::failure::Failure;
+use super::super::failure::{Failure, chain};
 use super::super::serve::{ADMIN_TOKEN, CA, READY, Ready};
-use super::Caller;
 use super::output::Output;
 
 /// Which master, as whom, and how to show what it answers.
@@ -54,29 +54,44 @@ pub(in crate::master) struct Connection {
     output: Output,
 }
 
+/// A master, and how to show what it answers.
+pub(super) struct Master {
+    pub(super) client: OperatorClient,
+    pub(super) output: Output,
+}
+
 impl Connection {
     /// Finds what is needed for a call; none is made yet.
-    pub(super) fn open(&self, data_dir: &Path) -> Result<Caller, Failure> {
-        let url = self.url(data_dir)?;
+    pub(super) fn open(&self, data_dir: &Path) -> Result<Master, Failure> {
+        let url = match &self.operator_url {
+            Some(url) => url.clone(),
+            None => ready(data_dir)?.operator_url,
+        };
         let ca = given_or(self.ca_path.as_deref(), data_dir, CA);
         let root = RootCertificate::from_pem(&read(&ca, "--ca-path")?).map_err(|cause| {
             Failure::usage(format!("{} is no root certificate", ca.display())).because(cause)
         })?;
-        let token = given_or(self.admin_token_path.as_deref(), data_dir, ADMIN_TOKEN);
-        let token = Zeroizing::new(read(&token, "--admin-token-path")?.trim().to_owned());
-        Caller::new(url, &root, token, self.output)
+        let path = given_or(self.admin_token_path.as_deref(), data_dir, ADMIN_TOKEN);
+        let token = AdminToken::presented(read(&path, "--admin-token-path")?.trim().to_owned());
+        let client = OperatorClient::new(&url, token, &root).map_err(|cause| {
+            Failure::usage(format!("the master at {url:?} cannot be called")).because(cause)
+        })?;
+        Ok(Master { client, output: self.output })
     }
+}
 
-    fn url(&self, data_dir: &Path) -> Result<Url, Failure> {
-        let text = match &self.operator_url {
-            Some(url) => url.clone(),
-            None => ready(data_dir)?.operator_url,
-        };
-        let url = Url::parse(&text).ok().filter(|url| url.scheme() == "https" && url.has_host());
-        url.ok_or_else(|| {
-            Failure::usage(format!("{text:?} is not where operators call"))
-                .next("Give an https URL with --operator-url.")
-        })
+impl From<ApiError> for Failure {
+    /// Its text already says what to do next, so the cause stands behind it.
+    fn from(error: ApiError) -> Self {
+        let text = error.to_string();
+        match error {
+            ApiError::Unreachable { source, .. } => {
+                Self::unreachable(format!("{text} ({})", chain(&*source)))
+            }
+            ApiError::Tls { source, .. } => Self::untrusted(format!("{text} ({source})")),
+            ApiError::Name => Self::usage(text),
+            _ => Self::new(text),
+        }
     }
 }
 

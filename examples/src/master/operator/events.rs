@@ -6,7 +6,7 @@ use enroll_http::wire::EventItem;
 use super::super::failure::Failure;
 use super::paging::Paging;
 use super::table::{at, or_dash, table};
-use super::{Caller, Connection};
+use super::{Connection, Master};
 
 /// Which part of the log.
 #[derive(Debug, Args)]
@@ -21,13 +21,13 @@ pub(in crate::master) struct EventsArgs {
     paging: Paging,
 }
 
-pub(super) async fn run(args: &EventsArgs, master: &Caller) -> Result<(), Failure> {
-    let call = || master.get(&["events"]).with_some("after", args.after);
+pub(super) async fn run(args: &EventsArgs, master: &Master) -> Result<(), Failure> {
+    let call = |page| master.client.events(args.after, page);
     master.list(&args.paging, call, text).await
 }
 
-fn text(events: Vec<EventItem>) -> String {
-    let row = |event: EventItem| {
+fn text(events: &[EventItem]) -> String {
+    let row = |event: &EventItem| {
         let detail = |(name, value): (&String, &serde_json::Value)| match value {
             serde_json::Value::String(text) => format!("{name}={text}"),
             value => format!("{name}={value}"),
@@ -36,10 +36,10 @@ fn text(events: Vec<EventItem>) -> String {
         [
             event.seq.to_string(),
             at(Some(event.at)),
-            or_dash(event.actor),
-            event.kind,
+            or_dash(event.actor.as_ref()),
+            event.kind.clone(),
             details.join(" "),
         ]
     };
-    table(["SEQ", "AT", "ACTOR", "TYPE", "DETAILS"], events.into_iter().map(row))
+    table(["SEQ", "AT", "ACTOR", "TYPE", "DETAILS"], events.iter().map(row))
 }

@@ -2,7 +2,6 @@
 
 mod admin;
 mod auto_enrollment;
-mod caller;
 mod connection;
 mod events;
 mod name;
@@ -18,8 +17,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
-use caller::Caller;
-use connection::Connection;
+use connection::{Connection, Master};
 
 /// What an operator does.
 #[derive(Debug, Subcommand)]

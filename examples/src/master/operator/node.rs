@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use enroll_http::wire::{NewCommand, NewNode, QueuedCommand};
+use enroll_http::client::NodeQuery;
+use enroll_http::wire::{NewCommand, NewNode, ShownNode};
 use serde_json::Value;
 
 use super::super::failure::Failure;
-use super::Caller;
+use super::Master;
 use super::name::Name;
 use super::node_text as text;
 use super::paging::Paging;
@@ -141,73 +142,66 @@ pub(in crate::master) enum Snippet {
     Shell,
 }
 
-pub(super) async fn run(call: NodeCall, master: &Caller) -> Result<(), Failure> {
+pub(super) async fn run(call: NodeCall, master: &Master) -> Result<(), Failure> {
+    let client = &master.client;
     match call {
         NodeCall::Add(args) => add(args, master).await,
         NodeCall::List(args) => list(args, master).await,
         NodeCall::Get { name, show_ids } => {
-            let node = master.get(&["nodes", name.as_str()]).send().await?;
-            master.show(&node, |node| text::node(&node, show_ids))
+            let node = client.node(name.as_str()).await?;
+            master.show(&node, |node| text::node(node, show_ids))
         }
         NodeCall::Token { name, snippet } => {
-            let made = master.post(&["nodes", name.as_str(), "token"]).send().await?;
-            master.show(&made, |made| text::registered(&made, snippet))
+            let made = client.regenerate_token(name.as_str()).await?;
+            master.show(&made, |made| text::registered(made, snippet))
         }
         NodeCall::Attempts { name, paging } => {
-            let call = || master.get(&["nodes", name.as_str(), "attempts"]);
+            let call = |page| client.attempts(name.as_str(), page);
             master.list(&paging, call, text::attempts).await
         }
         NodeCall::Commands(args) => commands(args, master).await,
-        NodeCall::Cordon { name } => act(&name, "cordon", master).await,
-        NodeCall::Uncordon { name } => act(&name, "uncordon", master).await,
-        NodeCall::Fuse { name } => act(&name, "fuse", master).await,
+        NodeCall::Cordon { name } => {
+            master.show(&client.cordon_node(name.as_str()).await?, text::full_node)
+        }
+        NodeCall::Uncordon { name } => {
+            master.show(&client.uncordon_node(name.as_str()).await?, text::full_node)
+        }
+        NodeCall::Fuse { name } => {
+            master.show(&client.fuse_node(name.as_str()).await?, text::full_node)
+        }
         NodeCall::Delete { name, force } => {
-            let force = force.then_some(true);
-            let call = master.delete(&["nodes", name.as_str()]).with_some("force", force);
-            call.send().await?;
+            client.delete_node(name.as_str(), force).await?;
             master.done(&format!("{} is deleted.", name.as_str()));
             Ok(())
         }
     }
 }
 
-async fn add(args: AddArgs, master: &Caller) -> Result<(), Failure> {
+async fn add(args: AddArgs, master: &Master) -> Result<(), Failure> {
     let wish = NewNode {
         name: args.name.as_str().to_owned(),
         labels: (!args.labels.is_empty()).then(|| args.labels.into_iter().collect()),
         token_ttl_secs: args.token_ttl.map(|ttl| ttl.as_secs()),
     };
-    let made = master.post(&["nodes"]).json(&wish).send().await?;
-    master.show(&made, |made| text::registered(&made, args.snippet))
+    let made = master.client.register_node(&wish).await?;
+    master.show(&made, |made| text::registered(made, args.snippet))
 }
 
-async fn list(args: ListArgs, master: &Caller) -> Result<(), Failure> {
-    let call = || {
-        master
-            .get(&["nodes"])
-            .with_some("status", args.status.as_deref())
-            .with_some("state", args.state.as_deref())
-            .with_some("arch", args.arch.as_deref())
-    };
-    master.list(&args.paging, call, |nodes| text::nodes(nodes, args.show_ids)).await
+async fn list(args: ListArgs, master: &Master) -> Result<(), Failure> {
+    let only = NodeQuery { status: args.status, state: args.state, arch: args.arch };
+    let table = |nodes: &[ShownNode]| text::nodes(nodes, args.show_ids);
+    master.list(&args.paging, |page| master.client.nodes(&only, page), table).await
 }
 
-async fn commands(args: CommandsArgs, master: &Caller) -> Result<(), Failure> {
-    let path = ["nodes", args.name.as_str(), "commands"];
+async fn commands(args: CommandsArgs, master: &Master) -> Result<(), Failure> {
+    let (client, name) = (&master.client, args.name.as_str());
     let Some(kind) = args.send else {
-        return master.list(&args.paging, || master.get(&path), text::commands).await;
+        return master.list(&args.paging, |page| client.commands(name, page), text::commands).await;
     };
     let wish = NewCommand { kind, payload: args.payload.unwrap_or_default() };
-    let queued = master.post(&path).json(&wish).send().await?;
-    master.show(&queued, |queued: QueuedCommand| {
+    master.show(&client.queue_command(name, &wish).await?, |queued| {
         format!("Command {} is queued: the node gets it when it next listens.", queued.id)
     })
-}
-
-/// An act that answers with the node as it then stands.
-async fn act(name: &Name, act: &str, master: &Caller) -> Result<(), Failure> {
-    let node = master.post(&["nodes", name.as_str(), act]).send().await?;
-    master.show(&node, |node| text::node(&node, false))
 }
 
 fn label(text: &str) -> Result<(String, String), &'static str> {

@@ -1,20 +1,15 @@
 //! Nodes as people read them.
 
+use enroll_core::model::NodeName;
 use enroll_http::wire::{AttemptItem, CommandItem, NodeView, RegisteredNode, ShownNode};
 
 use super::node::Snippet;
 use super::output::plain;
 use super::table::{at, or_dash, table};
 
-/// What of a node every role is shown, and the id for those who see it.
-struct Row {
-    id: Option<String>,
-    cells: [String; 6],
-}
-
 /// Nodes in a table.
-pub(super) fn nodes(nodes: Vec<ShownNode>, show_ids: bool) -> String {
-    let rows = nodes.into_iter().map(row);
+pub(super) fn nodes(nodes: &[ShownNode], show_ids: bool) -> String {
+    let rows = nodes.iter().map(Row::of);
     if !show_ids {
         return table(HEAD, rows.map(|row| row.cells));
     }
@@ -29,54 +24,61 @@ pub(super) fn nodes(nodes: Vec<ShownNode>, show_ids: bool) -> String {
 
 const HEAD: [&str; 6] = ["NAME", "STATE", "HEALTH", "STATUS", "ARCH", "LAST-SEEN-AT"];
 
-fn row(node: ShownNode) -> Row {
-    match node {
-        ShownNode::Full(node) => Row {
-            id: Some(node.id.to_string()),
-            cells: [
-                node.name.to_string(),
-                node.state,
-                node.health,
-                node.status,
-                or_dash(node.arch),
-                at(node.last_seen_at),
-            ],
-        },
-        ShownNode::Summary(node) => Row {
-            id: None,
-            cells: [
-                node.name.to_string(),
-                node.state,
-                node.health,
-                node.status,
-                or_dash(node.arch),
-                at(node.last_seen_at),
-            ],
-        },
+/// What of a node every role is shown, and the id for those who see it.
+struct Row {
+    id: Option<String>,
+    cells: [String; 6],
+}
+
+impl Row {
+    fn of(node: &ShownNode) -> Self {
+        let cells = |name: &NodeName, words: [&String; 3], arch: Option<&String>, seen| {
+            let [state, health, status] = words.map(String::clone);
+            [name.to_string(), state, health, status, or_dash(arch), at(seen)]
+        };
+        match node {
+            ShownNode::Full(node) => {
+                let words = [&node.state, &node.health, &node.status];
+                let cells = cells(&node.name, words, node.arch.as_ref(), node.last_seen_at);
+                Self { id: Some(node.id.to_string()), cells }
+            }
+            ShownNode::Summary(node) => {
+                let words = [&node.state, &node.health, &node.status];
+                let cells = cells(&node.name, words, node.arch.as_ref(), node.last_seen_at);
+                Self { id: None, cells }
+            }
+        }
     }
 }
 
 /// One node, a line per fact.
 pub(super) fn node(node: &ShownNode, show_ids: bool) -> String {
-    let mut lines: Vec<(String, String)> = Vec::new();
     match node {
-        ShownNode::Full(node) => full(node, show_ids, &mut lines),
-        ShownNode::Summary(node) => {
-            let mut say = |key: &str, value: String| lines.push((key.to_owned(), value));
-            say("name", node.name.to_string());
-            say("state", node.state.clone());
-            say("health", node.health.clone());
-            say("status", node.status.clone());
-            say("arch", or_dash(node.arch.as_ref()));
-            say("last seen at", at(node.last_seen_at));
+        ShownNode::Full(node) => lines(full(node, show_ids)),
+        ShownNode::Summary(_) => {
+            let keys = HEAD.map(|head| head.to_lowercase().replace('-', " "));
+            lines(keys.into_iter().zip(Row::of(node).cells).collect())
         }
     }
-    let width = lines.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
-    lines.iter().map(|(key, value)| format!("{key:width$}  {value}\n")).collect()
 }
 
-fn full(node: &NodeView, show_ids: bool, lines: &mut Vec<(String, String)>) {
-    let mut say = |key: &str, value: String| lines.push((plain(key), plain(&value)));
+/// One node of which all is known, without its id.
+pub(super) fn full_node(node: &NodeView) -> String {
+    lines(full(node, false))
+}
+
+fn lines(facts: Vec<(String, String)>) -> String {
+    let width = facts.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
+    let line = |(key, value): &(String, String)| {
+        let (key, value) = (plain(key), plain(value));
+        format!("{key:width$}  {value}\n")
+    };
+    facts.iter().map(line).collect()
+}
+
+fn full(node: &NodeView, show_ids: bool) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut say = |key: &str, value: String| facts.push((key.to_owned(), value));
     say("name", node.name.to_string());
     if show_ids {
         say("id", node.id.to_string());
@@ -95,8 +97,8 @@ fn full(node: &NodeView, show_ids: bool, lines: &mut Vec<(String, String)>) {
     for (key, value) in &node.labels {
         say("label", format!("{key}={value}"));
     }
-    if let Ok(serde_json::Value::Object(facts)) = serde_json::to_value(&node.facts) {
-        for (key, value) in facts.iter().filter(|(key, _)| *key != "labels") {
+    if let Ok(serde_json::Value::Object(said)) = serde_json::to_value(&node.facts) {
+        for (key, value) in said.iter().filter(|(key, _)| *key != "labels") {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             say("fact", format!("{key}={value}"));
         }
@@ -110,6 +112,7 @@ fn full(node: &NodeView, show_ids: bool, lines: &mut Vec<(String, String)>) {
         }
     }
     say("may", node.actions.join(", "));
+    facts
 }
 
 /// A node just registered: its token, and what to paste.
@@ -150,32 +153,32 @@ pub(super) fn registered(made: &RegisteredNode, snippet: Option<Snippet>) -> Str
 }
 
 /// Calls to enroll.
-pub(super) fn attempts(attempts: Vec<AttemptItem>) -> String {
-    let row = |attempt: AttemptItem| {
+pub(super) fn attempts(attempts: &[AttemptItem]) -> String {
+    let row = |attempt: &AttemptItem| {
         [
             at(Some(attempt.at)),
-            attempt.outcome,
-            or_dash(attempt.reason),
+            attempt.outcome.clone(),
+            or_dash(attempt.reason.as_ref()),
             or_dash(attempt.source_ip),
             or_dash(attempt.token_id),
         ]
     };
-    table(["AT", "OUTCOME", "REASON", "SOURCE-IP", "TOKEN-ID"], attempts.into_iter().map(row))
+    table(["AT", "OUTCOME", "REASON", "SOURCE-IP", "TOKEN-ID"], attempts.iter().map(row))
 }
 
 /// Commands of a node.
-pub(super) fn commands(commands: Vec<CommandItem>) -> String {
+pub(super) fn commands(commands: &[CommandItem]) -> String {
     let head = ["ID", "KIND", "STATUS", "QUEUED-BY", "QUEUED-AT", "FINISHED-AT", "OUTPUT"];
-    let row = |command: CommandItem| {
+    let row = |command: &CommandItem| {
         [
             command.id.to_string(),
-            command.kind,
-            command.status,
-            command.queued_by,
+            command.kind.clone(),
+            command.status.clone(),
+            command.queued_by.clone(),
             at(Some(command.queued_at)),
             at(command.finished_at),
-            or_dash(command.output),
+            or_dash(command.output.as_ref()),
         ]
     };
-    table(head, commands.into_iter().map(row))
+    table(head, commands.iter().map(row))
 }

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 
 use clap::ValueEnum;
-use serde::de::DeserializeOwned;
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::super::failure::Failure;
-use super::Caller;
-use super::caller::Body;
+use super::Master;
 
 /// For whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,17 +18,20 @@ pub(in crate::master) enum Output {
     Json,
 }
 
-impl Caller {
-    /// Prints an answer: as it came, or as `text` has it.
-    pub(super) fn show<T: DeserializeOwned>(
+impl Master {
+    /// Prints an answer: as the master gave it, or as `text` has it.
+    pub(super) fn show<T: Serialize>(
         &self,
-        body: &Body,
-        text: impl FnOnce(T) -> String,
+        answer: &T,
+        text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
-        match self.output {
-            Output::Json => print(body.as_str()),
-            Output::Text => print(&text(body.read()?)),
-        }
+        let text = Zeroizing::new(match self.output {
+            Output::Text => text(answer),
+            Output::Json => serde_json::to_string(answer).map_err(|cause| {
+                Failure::new("the answer cannot be written as JSON").because(cause)
+            })?,
+        });
+        print(&text);
         Ok(())
     }
 
@@ -41,7 +44,7 @@ impl Caller {
 }
 
 /// Prints a text and ends its last line. Nobody has to read it to its end.
-pub(super) fn print(text: &str) {
+fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use enroll_http::wire::{MintedToken, NewToken, RedemptionItem, TokenItem};
 
 use super::super::failure::Failure;
-use super::Caller;
+use super::Master;
 use super::paging::Paging;
 use super::table::{at, or_dash, remaining, span, table};
 use crate::process;
@@ -59,7 +59,8 @@ pub(in crate::master) struct MintArgs {
     description: Option<String>,
 }
 
-pub(super) async fn run(call: TokenCall, master: &Caller) -> Result<(), Failure> {
+pub(super) async fn run(call: TokenCall, master: &Master) -> Result<(), Failure> {
+    let client = &master.client;
     match call {
         TokenCall::Mint(args) => {
             let wish = NewToken {
@@ -68,24 +69,18 @@ pub(super) async fn run(call: TokenCall, master: &Caller) -> Result<(), Failure>
                 node_name: args.node_name,
                 description: args.description,
             };
-            let minted = master.post(&["tokens"]).json(&wish).send().await?;
-            master.show(&minted, |token| minted_text(&token))
+            master.show(&client.mint_token(&wish).await?, minted_text)
         }
         TokenCall::List { include_expired, paging } => {
-            let call = || {
-                let expired = include_expired.then_some(true);
-                master.get(&["tokens"]).with_some("include_expired", expired)
-            };
-            master.list(&paging, call, tokens_text).await
+            master.list(&paging, |page| client.tokens(include_expired, page), tokens_text).await
         }
         TokenCall::Revoke { id } => {
-            master.delete(&["tokens", &id]).send().await?;
+            client.revoke_token(&id).await?;
             master.done(&format!("Token {id} is revoked."));
             Ok(())
         }
         TokenCall::Redemptions { id, paging } => {
-            let call = || master.get(&["tokens", &id, "redemptions"]);
-            master.list(&paging, call, redemptions_text).await
+            master.list(&paging, |page| client.redemptions(&id, page), redemptions_text).await
         }
     }
 }
@@ -123,37 +118,37 @@ fn minted_text(token: &MintedToken) -> String {
     text
 }
 
-fn tokens_text(tokens: Vec<TokenItem>) -> String {
+fn tokens_text(tokens: &[TokenItem]) -> String {
     let head = ["ID", "NODE-NAME", "TTL-REMAINING", "MAX-USES", "USES", "CREATED-BY", "STATUS"];
-    let row = |token: TokenItem| {
+    let row = |token: &TokenItem| {
         let max_uses =
             if token.max_uses == 0 { "unlimited".into() } else { token.max_uses.to_string() };
         [
             token.id.to_string(),
-            or_dash(token.node_name),
+            or_dash(token.node_name.as_ref()),
             remaining(token.expires_at),
             max_uses,
             token.uses.to_string(),
-            token.created_by,
-            token.status,
+            token.created_by.clone(),
+            token.status.clone(),
         ]
     };
-    table(head, tokens.into_iter().map(row))
+    table(head, tokens.iter().map(row))
 }
 
-fn redemptions_text(redemptions: Vec<RedemptionItem>) -> String {
+fn redemptions_text(redemptions: &[RedemptionItem]) -> String {
     let head = ["ID", "NODE-ID", "NODE-NAME", "REDEEMED-AT", "SOURCE-IP", "KEY"];
-    let row = |redemption: RedemptionItem| {
+    let row = |redemption: &RedemptionItem| {
         [
             redemption.id.to_string(),
             redemption.node_id.to_string(),
             redemption.node_name.to_string(),
             at(Some(redemption.at)),
             or_dash(redemption.source_ip),
-            or_dash(redemption.key_fingerprint),
+            or_dash(redemption.key_fingerprint.as_ref()),
         ]
     };
-    table(head, redemptions.into_iter().map(row))
+    table(head, redemptions.iter().map(row))
 }
 
 const MINT: &str = "\
