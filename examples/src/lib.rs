@@ -5,6 +5,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub mod demo;
 pub mod master;
 mod process;
 pub mod worker;

@@ -1,3 +1,7 @@
-//! A master, three workers and every refusal, in one run.
+//! Shows on this machine how a new machine becomes a trusted member of a fleet.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    enroll_examples::demo::main()
+}
