@@ -30,7 +30,12 @@ impl Api {
         let tls = ClientTls::new(verifier).config().expect("a configuration");
         let options = HttpOptions::new().danger_allow_plaintext();
         let client = http_client(tls, &options).expect("a client");
-        Self { base: base.to_owned(), token: token.map(str::to_owned), client }
+        Self { token: token.map(str::to_owned), ..Self::with_client(base, client) }
+    }
+
+    /// Calls `base` as `client` does.
+    pub(crate) fn with_client(base: &str, client: reqwest::Client) -> Self {
+        Self { base: base.to_owned(), token: None, client }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

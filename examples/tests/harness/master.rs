@@ -59,6 +59,17 @@ impl Home {
         command
     }
 
+    /// `serve` on ports that a restart finds again.
+    pub(crate) fn serve_on(&self, ports: [u16; 3]) -> Command {
+        let mut command = program();
+        command.arg("serve").arg("--data-dir").arg(self.data());
+        let listeners = ["--enroll-listen", "--steady-listen", "--operator-listen"];
+        for (listener, port) in listeners.into_iter().zip(ports) {
+            command.arg(listener).arg(format!("127.0.0.1:{port}"));
+        }
+        command
+    }
+
     /// Runs `serve` where it is expected to end by itself.
     pub(crate) fn refuses(&self, args: &[&str]) -> Said {
         run(self.serve().args(args))
@@ -147,6 +158,32 @@ impl Master {
         serde_json::from_str(&said.out).unwrap_or_else(|why| panic!("{args:?}: {why}: {said:?}"))
     }
 
+    /// Mints a token; the answer.
+    pub(crate) async fn mint(&self, request: Value) -> Value {
+        let minted = self.api().post("/v1/tokens", &request).await;
+        assert_eq!(minted.status, 201, "{minted:?}");
+        minted.body
+    }
+
+    /// A node as operators see it.
+    pub(crate) async fn node(&self, name: &str) -> Value {
+        let node = self.api().get(&format!("/v1/nodes/{name}")).await;
+        assert_eq!(node.status, 200, "{node:?}");
+        node.body
+    }
+
+    /// How often the token was used, and by how many redemptions.
+    pub(crate) async fn uses(&self, id: &Value) -> (u64, usize) {
+        let id = id.as_str().expect("the id of a token");
+        let api = self.api();
+        let tokens = api.get("/v1/tokens?limit=500&include_expired=true").await.body;
+        let items = tokens["items"].as_array().expect("a page");
+        let token = items.iter().find(|token| token["id"] == id).expect("it is on the page");
+        let redemptions = api.get(&format!("/v1/tokens/{id}/redemptions")).await.body;
+        let redemptions = redemptions["items"].as_array().expect("a page").len();
+        (token["uses"].as_u64().expect("a count"), redemptions)
+    }
+
     /// A client of its operator API with the first operator's token.
     pub(crate) fn api(&self) -> Api {
         let token = read(&self.data().join("admin.token"));
@@ -188,13 +225,7 @@ impl Drop for Master {
 
 /// The program, in an environment that says nothing of it.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_enroll-master"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ENROLL_") || name == "RUST_LOG" {
-            command.env_remove(name);
-        }
-    }
-    command
+    super::quiet(Command::new(env!("CARGO_BIN_EXE_enroll-master")))
 }
 
 /// Runs a command to its end.
