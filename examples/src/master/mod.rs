@@ -17,6 +17,8 @@ use failure::Failure;
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    crate::arm_failpoint();
     let cli = match layers::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(code) => return code,

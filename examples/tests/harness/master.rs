@@ -190,10 +190,15 @@ impl Master {
         Api::new(self.ready("operator_url"), &read(&self.data().join("ca.crt")), Some(token.trim()))
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        eventually("its end", || self.child.try_wait().expect("the child is ours"))
+    }
+
     /// Ends it as a service manager does.
     pub(crate) fn stop(mut self) -> (ExitStatus, Home) {
         self.signal(Signal::TERM);
-        let status = eventually("its end", || self.child.try_wait().expect("the child is ours"));
+        let status = self.ended();
         (status, self.home.take().expect("it is taken away only here"))
     }
 
