@@ -38,6 +38,7 @@ async fn the_last_admin_stays_and_nonsense_adds_nobody() {
         (json!({ "name": "ann", "role": 1 }), "`role` must be a text"),
         (json!({ "role": "viewer" }), "name is 1 to 64"),
         (json!({ "name": "a b", "role": "viewer" }), "name is 1 to 64"),
+        (json!({ "name": "..", "role": "viewer" }), "not only dots"),
         (json!({ "name": "a".repeat(65), "role": "viewer" }), "name is 1 to 64"),
     ] {
         let answer = master.post("/v1/admins", wish).await.error(400, "validation_failed");

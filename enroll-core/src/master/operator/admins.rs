@@ -53,9 +53,11 @@ impl Enroller {
         actor: &str,
     ) -> Result<bool, OperatorError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
-        if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
+        // A path cannot hold `.` or `..`, so nobody could remove an operator of such a name.
+        let pathless = name.bytes().all(|b| b == b'.');
+        if pathless || !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
             return Err(OperatorError::Invalid(
-                "An operator's name is 1 to 64 letters, digits, dots, hyphens, underscores or @."
+                "An operator's name is 1 to 64 letters, digits, dots, hyphens, underscores or @, and not only dots."
                     .into(),
             ));
         }
