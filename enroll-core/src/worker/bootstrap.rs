@@ -13,7 +13,7 @@ use super::master::{CallError, EnrollCall};
 use super::observer::{Failure, WorkerEvent};
 use super::proofs::Proofs;
 use super::settings::Worker;
-use super::state::{Held, LockedDir, Snapshot};
+use super::state::{Held, LockedDir, Snapshot, StateErrorKind};
 use crate::failpoint;
 
 /// What a bootstrap that did not fail comes to.
@@ -118,8 +118,10 @@ impl Worker {
         mode: Mode,
     ) -> Result<Plan, WorkerError> {
         let Snapshot { attempt, held } = match (dir.snapshot(), mode) {
-            // A journal that cannot be read hides a key, which force is there to discard.
-            (Err(_), Mode::Force) => Snapshot { attempt: None, held: Held::Nothing },
+            // Files that may not be used hide a key, which force is there to discard.
+            (Err(why), Mode::Force) if why.kind() != StateErrorKind::Io => {
+                Snapshot { attempt: None, held: Held::Nothing }
+            }
             (snapshot, _) => snapshot?,
         };
         match attempt {

@@ -9,17 +9,17 @@ use enroll_core::model::{
     Credential, Fingerprint, Reason, SystemEntropy, Timestamp, TrustDomain, X509Credential,
 };
 use enroll_core::worker::{
-    Answer, CallError, MockMaster, Outcome, Proofs, Refusal, Status, Worker, WorkerError,
+    Answer, CallError, MockMaster, Outcome, Proofs, Refusal, Worker, WorkerError,
 };
 
 use super::fake::{FakeMaster, Fate, Nature, not_after, refused, unreachable_master};
 use super::support::{Log, NOW, Place, again, chmod, clock, mode, name, secret, token};
 
-fn worker(place: &Place, master: &Arc<FakeMaster>) -> Worker {
+pub(crate) fn worker(place: &Place, master: &Arc<FakeMaster>) -> Worker {
     Worker::new(place.open(), Arc::clone(master)).with_clock(Arc::clone(&master.clock) as _)
 }
 
-fn plain() -> Arc<FakeMaster> {
+pub(crate) fn plain() -> Arc<FakeMaster> {
     FakeMaster::new(Nature::default())
 }
 
@@ -151,7 +151,7 @@ async fn every_final_refusal_stops_and_keeps_the_key() {
     }
 }
 
-fn key_of_attempt(place: &Place) -> String {
+pub(crate) fn key_of_attempt(place: &Place) -> String {
     let attempt: serde_json::Value = serde_json::from_str(&place.read("attempt.json")).unwrap();
     attempt["key"].as_str().unwrap().to_owned()
 }
@@ -331,95 +331,6 @@ async fn times_a_master_gives_are_kept_within_reason() {
         assert_eq!(identity.heartbeat_interval(), Duration::from_secs(kept));
         assert_eq!(identity.renew_after(), Some(NOW.after(Duration::from_secs(300))));
     }
-}
-
-#[tokio::test]
-async fn force_takes_a_new_key_and_leaves_configuration_alone() {
-    let (place, master) = (Place::new(), plain());
-    worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
-    place.open().lock().unwrap().create_config("tuned").unwrap();
-    let key = place.read("agent.key");
-    let outcome = worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert!(matches!(outcome, Outcome::Enrolled { redelivered: false, .. }));
-    assert_ne!(place.read("agent.key"), key);
-    assert_eq!(place.read("agent.toml"), "tuned");
-    assert!(matches!(place.open().status().unwrap(), Status::Complete(_)));
-    assert_eq!(master.record().current, Some(place.read("agent.crt")));
-}
-
-#[tokio::test]
-async fn force_replaces_what_the_new_identity_does_not_have() {
-    let both = Nature { api_key: true, mesh: true, ..Nature::default() };
-    let (place, master) = (Place::new(), FakeMaster::new(both.clone()));
-    worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
-    *master.nature.lock().unwrap() = Nature { x509: false, api_key: true, ..Nature::default() };
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert_eq!(place.files(), ["api_key", "ca.crt", "identity.json"]);
-    *master.nature.lock().unwrap() = Nature::default();
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert_eq!(place.files(), ["agent.crt", "agent.key", "ca.crt", "identity.json"]);
-}
-
-#[tokio::test]
-async fn force_makes_a_whole_identity_of_a_part_and_of_damage() {
-    let (place, master) = (Place::new(), plain());
-    worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
-    fs::remove_file(place.file("agent.key")).unwrap();
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    fs::write(place.file("identity.json"), "damage").unwrap();
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert!(matches!(place.open().status().unwrap(), Status::Complete(_)));
-}
-
-#[tokio::test]
-async fn a_refused_force_leaves_the_identity_and_only_force_discards_its_key() {
-    let (place, master) = (Place::new(), plain());
-    worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
-    let before = place.contents();
-    master.will([Fate::Fail(refused(Reason::Expired))]);
-    let error = worker(&place, &master).replace(Proofs::token(token())).await.unwrap_err();
-    assert_eq!(error.exit_code(), 3);
-    let refused_key = key_of_attempt(&place);
-    let mut now = place.contents();
-    now.retain(|(name, _)| name != "attempt.json");
-    assert_eq!(now, before);
-    let outcome = worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
-    assert!(matches!(outcome, Outcome::AlreadyBootstrapped(_)));
-    assert_eq!(key_of_attempt(&place), refused_key);
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert_ne!(place.read("agent.key"), refused_key);
-    assert!(!place.files().contains(&"attempt.json".into()));
-}
-
-#[tokio::test]
-async fn a_force_that_was_cut_short_goes_on_with_its_key_forced_or_not() {
-    for forced in [true, false] {
-        let (place, master, token) = (Place::new(), plain(), token());
-        worker(&place, &master).bootstrap(Proofs::token(super::support::token())).await.unwrap();
-        master.will([Fate::Lose]);
-        let first = worker(&place, &master).with_retry_for(Duration::ZERO);
-        first.replace(again(&token)).await.unwrap_err();
-        let key = key_of_attempt(&place);
-        let second = worker(&place, &master);
-        let outcome = match forced {
-            true => second.replace(again(&token)).await.unwrap(),
-            false => second.bootstrap(again(&token)).await.unwrap(),
-        };
-        assert!(matches!(outcome, Outcome::Enrolled { redelivered: true, .. }));
-        assert_eq!(place.read("agent.key"), key);
-        assert_eq!(master.record().redemptions.len(), 2);
-    }
-}
-
-#[tokio::test]
-async fn force_with_another_token_discards_the_key_of_an_open_attempt() {
-    let (place, master) = (Place::new(), plain());
-    master.will([Fate::Fail(unreachable_master())]);
-    let first = worker(&place, &master).with_retry_for(Duration::ZERO);
-    first.bootstrap(Proofs::token(token())).await.unwrap_err();
-    let key = key_of_attempt(&place);
-    worker(&place, &master).replace(Proofs::token(token())).await.unwrap();
-    assert_ne!(place.read("agent.key"), key);
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
 mod bootstrap;
+mod commands;
 mod crash;
 mod fake;
+mod replace;
 mod run;
 mod serve;
 mod state;

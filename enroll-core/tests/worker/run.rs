@@ -5,31 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use enroll_core::model::{Facts, Reason};
-use enroll_core::worker::{
-    CallError, Command, CommandHandler, CommandOutcome, Credentials, Proofs, Refusal, Worker,
-    WorkerError,
-};
+use enroll_core::worker::{CallError, Proofs, Refusal, Worker, WorkerError};
 use tokio::time::{Instant, sleep};
 
 use super::fake::{FakeMaster, Fate, Nature, refused, unreachable_master};
 use super::support::{Log, Place, name, token};
 
-const NO_TIME: Duration = Duration::from_millis(1);
+pub(crate) const NO_TIME: Duration = Duration::from_millis(1);
 
-fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-struct Scene {
-    place: Place,
-    master: Arc<FakeMaster>,
-    log: Arc<Log>,
-    worker: Worker,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) master: Arc<FakeMaster>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) worker: Worker,
 }
 
-async fn member(nature: Nature) -> Scene {
+pub(crate) async fn member(nature: Nature) -> Scene {
     let (place, master, log) = (Place::new(), FakeMaster::new(nature), Log::new());
     let worker = Worker::new(place.open(), Arc::clone(&master))
         .with_clock(Arc::clone(&master.clock) as _)
@@ -39,7 +35,7 @@ async fn member(nature: Nature) -> Scene {
 }
 
 impl Scene {
-    async fn live_for(&self, span: Duration) -> Result<(), WorkerError> {
+    pub(crate) async fn live_for(&self, span: Duration) -> Result<(), WorkerError> {
         self.worker.run(sleep(span)).await
     }
 
@@ -325,83 +321,4 @@ async fn a_directory_without_an_identity_is_nothing_to_run_from() {
     let place = Place::new();
     let worker = Worker::new(place.open(), FakeMaster::new(Nature::default()));
     assert_eq!(worker.run(sleep(secs(1))).await.unwrap_err().exit_code(), 2);
-}
-
-/// Takes a minute for each command, but fails one kind and panics at another.
-struct Slow(Arc<AtomicUsize>);
-
-#[async_trait]
-impl CommandHandler for Slow {
-    async fn execute(&self, me: &Credentials, command: &Command) -> CommandOutcome {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(me.identity().node_name(), &name("worker-1"));
-        sleep(secs(60)).await;
-        match command.kind.as_str() {
-            "good" => CommandOutcome::Done(Some("output".into())),
-            "panic" => panic!("a handler's own fault"),
-            _ => CommandOutcome::Failed("no".into()),
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn commands_run_once_beside_the_heartbeats_and_are_reported() {
-    let Scene { master, worker, place: _place, log, .. } = member(Nature::default()).await;
-    let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
-    let kinds = [("1", "good"), ("2", "bad"), ("3", "panic")];
-    *master.commands.lock().unwrap() =
-        kinds.map(|(id, kind)| (id.to_owned(), kind.to_owned())).to_vec();
-    worker.run(sleep(secs(300))).await.unwrap();
-    assert_eq!(ran.load(Ordering::SeqCst), 3, "each came several times and ran once");
-    let mut reports = master.reports.lock().unwrap().clone();
-    reports.sort_by(|a, b| a.id.cmp(&b.id));
-    let seen: Vec<_> =
-        reports.iter().map(|it| (it.id.as_str(), it.done, it.output.as_deref())).collect();
-    assert_eq!(seen[0], ("1", true, Some("output")));
-    assert_eq!(seen[1], ("2", false, Some("no")));
-    assert!(!seen[2].1);
-    assert_eq!(log.count("CommandReported"), 3);
-    let pauses: Vec<_> =
-        master.beats.lock().unwrap().windows(2).map(|two| two[1] - two[0]).collect();
-    assert!(pauses.iter().all(|pause| *pause <= secs(30) + NO_TIME), "no beat waited");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_report_that_is_lost_is_made_again_and_the_command_is_not_run_again() {
-    let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
-    let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
-    *master.commands.lock().unwrap() = vec![("1".into(), "good".into())];
-    // Beats at 0, 30 and at most 60 s; the report comes after the second or the third.
-    let shutdown = async {
-        sleep(secs(59)).await;
-        master.will([Fate::Fail(unreachable_master()), Fate::Fail(unreachable_master())]);
-        sleep(secs(200)).await;
-    };
-    worker.run(shutdown).await.unwrap();
-    assert_eq!(master.reports.lock().unwrap().len(), 1);
-    assert_eq!(ran.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn more_commands_than_can_run_at_once_all_come_to_their_turn() {
-    let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
-    let ran = Arc::new(AtomicUsize::new(0));
-    let worker = worker.with_commands(Arc::new(Slow(Arc::clone(&ran))));
-    *master.commands.lock().unwrap() = (0..50).map(|id| (id.to_string(), "good".into())).collect();
-    worker.run(sleep(secs(50))).await.unwrap();
-    assert_eq!(ran.load(Ordering::SeqCst), 16);
-    worker.run(sleep(secs(600))).await.unwrap();
-    assert_eq!(master.reports.lock().unwrap().len(), 50);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_takes_no_commands_says_so() {
-    let scene = member(Nature::default()).await;
-    *scene.master.commands.lock().unwrap() = vec![("1".into(), "exec".into())];
-    scene.live_for(secs(100)).await.unwrap();
-    let reports = scene.master.reports.lock().unwrap().clone();
-    assert!(!reports[0].done);
-    assert!(reports[0].output.as_ref().unwrap().contains("exec"));
 }

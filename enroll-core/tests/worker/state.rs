@@ -91,6 +91,15 @@ async fn nothing_follows_a_link() {
     }
 }
 
+#[test]
+fn a_lock_that_is_a_link_is_refused() {
+    let place = Place::new();
+    let dir = place.open();
+    symlink(place.path().with_file_name("elsewhere"), place.file(".lock")).unwrap();
+    assert_eq!(dir.lock().unwrap_err().kind(), StateErrorKind::Unsafe);
+    assert!(!place.path().with_file_name("elsewhere").exists());
+}
+
 #[tokio::test]
 async fn a_link_to_the_directory_is_refused_with_and_without_a_slash() {
     let place = Place::new();

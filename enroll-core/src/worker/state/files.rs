@@ -134,7 +134,10 @@ impl Handle {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&self.fd, LOCK.name, flags, LOCK.mode())
             .map(File::from)
-            .map_err(|why| StateError::io(&path, "open the lock file", why))?;
+            .map_err(|why| match why {
+                Errno::LOOP => StateError::new(StateErrorKind::Unsafe, &path, "it is a link"),
+                why => StateError::io(&path, "open the lock file", why),
+            })?;
         for _ in 0..LOCK_TRIES {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
