@@ -35,7 +35,10 @@ impl Enroller {
             Err(rejection) => return Ok(Step::Done(Verdict::Refused(rejection))),
         };
         failpoint::hit(failpoint::ISSUED);
-        let redeem = self.redemption(attempt, approval, &made)?;
+        let redeem = match self.redemption(attempt, approval, &made) {
+            Ok(redeem) => redeem,
+            Err(cause) => return Err(self.give_up(&made, cause).await),
+        };
         let event = redeem.event();
         let outcome = self.store.redeem(redeem).await;
         failpoint::hit(failpoint::REDEEMED);
@@ -52,10 +55,7 @@ impl Enroller {
                 self.undo_all(&made).await;
                 Ok(Step::Lost(seen))
             }
-            Err(cause) => {
-                self.undo_all(&made).await;
-                Err(cause.into())
-            }
+            Err(cause) => Err(self.give_up(&made, cause.into()).await),
         }
     }
 
@@ -83,7 +83,10 @@ impl Enroller {
             Ok(both) => both,
             Err(rejection) => return Ok(Step::Done(Verdict::Refused(rejection))),
         };
-        let redeliver = self.redelivering(attempt, redelivery, &made)?;
+        let redeliver = match self.redelivering(attempt, redelivery, &made) {
+            Ok(redeliver) => redeliver,
+            Err(cause) => return Err(self.give_up(&made, cause).await),
+        };
         let event = redeliver.event.clone();
         match self.store.redeliver(redeliver).await {
             Ok(RedeliverOutcome::Redelivered(node)) => {
@@ -95,10 +98,7 @@ impl Enroller {
                 self.undo_all(&made).await;
                 Ok(Step::Lost(seen))
             }
-            Err(cause) => {
-                self.undo_all(&made).await;
-                Err(cause.into())
-            }
+            Err(cause) => Err(self.give_up(&made, cause.into()).await),
         }
     }
 
@@ -186,6 +186,12 @@ impl Enroller {
             at: attempt.at,
             entropy: &*self.entropy,
         }
+    }
+
+    /// Takes back outside what was made, and says why.
+    async fn give_up(&self, made: &[Issued], cause: Error) -> Error {
+        self.undo_all(made).await;
+        cause
     }
 
     /// Takes back outside what was made for a redemption that is not to be.

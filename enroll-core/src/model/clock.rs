@@ -99,6 +99,7 @@ fn millis(span: Duration) -> i64 {
 const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59 UTC);
 
 /// Where the time comes from. A master reads it once per request and hands it on.
+#[cfg_attr(feature = "mock", mockall::automock)]
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> Timestamp;

@@ -1,6 +1,7 @@
 //! Randomness as a capability.
 
 /// Where unpredictable bytes come from.
+#[cfg_attr(feature = "mock", mockall::automock)]
 pub trait Entropy: Send + Sync {
     /// Fills `buffer` with bytes no one else can predict.
     ///

@@ -24,10 +24,14 @@ mod snapshot;
 mod token;
 mod trust_domain;
 
+#[cfg(feature = "mock")]
+pub use clock::MockClock;
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
 pub use command::{CommandClass, CommandRecord, CommandStatus};
 pub use credential::{Credential, MeshCredential, X509Credential, renewal_due};
 pub use digest::{Fingerprint, FingerprintError, Sha256};
+#[cfg(feature = "mock")]
+pub use entropy::MockEntropy;
 pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};
 pub use fuse::{FuseEnd, FuseFailure, FuseRecord};
