@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use enroll_core::issue::x509::RootCertificate;
+use enroll_http::tls::rustls::ClientConfig;
 use enroll_http::tls::{CertSlot, ClientTls, HttpOptions, RootVerifier, TlsIdentity, http_client};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -88,14 +89,18 @@ impl Machine {
 
     /// A client that presents what is in the state directory now.
     pub(crate) fn member(&self, master: &Master) -> Api {
+        let client = http_client(self.tls(), &HttpOptions::new()).expect("a client");
+        Api::with_client(&format!("https://{}", master.ready("steady_addr")), client)
+    }
+
+    /// TLS with what is in the state directory now.
+    pub(crate) fn tls(&self) -> ClientConfig {
         let root = RootCertificate::from_pem(&self.file("ca.crt")).expect("a root");
         let verifier = Arc::new(RootVerifier::master(&root).expect("a root to trust"));
         let (chain, key) = (self.file("agent.crt"), self.file("agent.key"));
         let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("a pair");
         let tls = ClientTls::new(verifier).with_identity(Arc::new(CertSlot::new(identity)));
-        let tls = tls.config().expect("a configuration");
-        let client = http_client(tls, &HttpOptions::new()).expect("a client");
-        Api::with_client(&format!("https://{}", master.ready("steady_addr")), client)
+        tls.config().expect("a configuration")
     }
 }
 
