@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use enroll_core::model::{
-    Event, NodeName, RedemptionId, RedemptionRecord, Timestamp, TokenId, TokenRecord, TrustState,
+    Event, NodeName, NodeRecord, RedemptionId, RedemptionRecord, Timestamp, TokenId, TokenRecord,
+    TrustState,
 };
 use enroll_core::store::{Mint, MintOutcome, NameRule, Page, RevokeOutcome, StoreError, Tokens};
 use rusqlite::named_params;
@@ -56,36 +57,46 @@ impl Tokens for SqliteStore {
     }
 }
 
-fn mint(transaction: Transaction<'_>, mint: Mint) -> Result<MintOutcome, Failure> {
-    let node = match mint.token.bound_to.clone() {
-        None => None,
-        Some(name) => {
-            let held = nodes::find(transaction, &name)?;
-            match (mint.rule, held) {
-                (NameRule::NotHeld, Some(node)) if node.state != TrustState::Pending => {
-                    return Ok(MintOutcome::NameHeld);
-                }
-                (NameRule::Exists, None) => return Ok(MintOutcome::NoSuchNode),
-                (_, Some(node)) => Some(nodes::relabel(transaction, node, mint.labels)?),
-                (_, None) => Some(nodes::register(
-                    transaction,
-                    mint.new_node_id,
-                    name,
-                    mint.labels,
-                    mint.token.created_at,
-                )?),
-            }
+fn mint(transaction: Transaction<'_>, mut mint: Mint) -> Result<MintOutcome, Failure> {
+    let mut node = None;
+    if let Some(name) = mint.token.bound_to.clone() {
+        let there = nodes::find(transaction, &name)?;
+        if let Some(refused) = refusal(mint.rule, there.as_ref())? {
+            return Ok(refused);
         }
-    };
-    if let Some(node) = &node {
-        let at = mint.token.created_at;
-        let values = named_params! { ":name": node.name.as_str(), ":at": at.unix_millis() };
-        transaction.execute(REPLACE_UNSPENT, values)?;
-        redemptions::close_under(transaction, &node.name, at)?;
+        node = Some(bind(transaction, &mut mint, name, there)?);
     }
     insert(transaction, &mint.token)?;
     journal::insert_events(transaction, &mint.events)?;
     Ok(MintOutcome::Minted(node.map(Box::new)))
+}
+
+/// What a rule says of the node that has the name.
+fn refusal(rule: NameRule, there: Option<&NodeRecord>) -> Result<Option<MintOutcome>, Failure> {
+    let held = there.is_some_and(|node| node.state != TrustState::Pending);
+    match rule {
+        NameRule::Any => Ok(None),
+        NameRule::NotHeld => Ok(held.then_some(MintOutcome::NameHeld)),
+        NameRule::Exists => Ok(there.is_none().then_some(MintOutcome::NoSuchNode)),
+        _ => Err(Failure::Unsupported("the rule for a name")),
+    }
+}
+
+/// Makes the name ready for a new token: registered, its unspent tokens replaced, no answer open.
+fn bind(
+    transaction: Transaction<'_>,
+    mint: &mut Mint,
+    name: NodeName,
+    there: Option<NodeRecord>,
+) -> Result<NodeRecord, Failure> {
+    let (at, labels) = (mint.token.created_at, mint.labels.take());
+    let values = named_params! { ":name": name.as_str(), ":at": at.unix_millis() };
+    transaction.execute(REPLACE_UNSPENT, values)?;
+    redemptions::close_under(transaction, &name, at)?;
+    match there {
+        Some(node) => nodes::relabel(transaction, node, labels),
+        None => nodes::register(transaction, mint.new_node_id, name, labels, at),
+    }
 }
 
 fn insert(transaction: Transaction<'_>, token: &TokenRecord) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use enroll_core::decision::Decision;
 use enroll_core::model::{Event, NodeName, Timestamp, TokenPrefix, What};
@@ -65,7 +67,10 @@ pub(crate) fn fixtures(child: u64) -> Fixtures {
 }
 
 pub(crate) async fn minted(store: &SqliteStore, make: &Fixtures, uses: u32) -> TestToken {
-    let token = make.token(AT).uses(uses);
+    // Of thousands of tokens of one millisecond two would soon have the same id.
+    static MINTED: AtomicU64 = AtomicU64::new(0);
+    let millis = MINTED.fetch_add(1, Ordering::Relaxed);
+    let token = make.token(AT.after(Duration::from_millis(millis))).uses(uses);
     assert!(matches!(store.mint(make.mint(&token)).await.unwrap(), MintOutcome::Minted(None)));
     token
 }
