@@ -10,7 +10,7 @@ use enroll_core::testing::scale;
 use enroll_store_sqlite::SqliteStore;
 
 use crate::support::{
-    being_child, block_on, check_integrity, child, enroll, fixtures, minted, token_of,
+    being_child, block_on, check_integrity, child, enroll, fixtures, minted, minted_for, token_of,
 };
 
 const THIS: &str = "processes::two_processes_contest_tokens_without_an_error";
@@ -106,10 +106,11 @@ async fn contest(path: &Path, which: u64) -> usize {
         tasks.spawn(async move {
             let mut won = 0;
             for (turn, text) in texts.iter().enumerate() {
-                // One write that always happens, beside those that are contested.
-                minted(&store, &make, 0).await;
-                let token = token_of(&store, text).await;
                 let name = format!("node-{which}-{task}-{turn}.x");
+                // It reads before it writes: had its transaction begun as a reader's, it could not
+                // write any more once the other process wrote in between.
+                minted_for(&store, &make, &format!("for-{name}")).await;
+                let token = token_of(&store, text).await;
                 won += usize::from(enroll(&store, &make, &token, &name).await.unwrap());
             }
             won

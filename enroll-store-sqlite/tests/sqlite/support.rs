@@ -66,13 +66,23 @@ pub(crate) fn fixtures(child: u64) -> Fixtures {
     make
 }
 
+/// A token for any node, that the store keeps.
 pub(crate) async fn minted(store: &SqliteStore, make: &Fixtures, uses: u32) -> TestToken {
-    // Of thousands of tokens of one millisecond two would soon have the same id.
-    static MINTED: AtomicU64 = AtomicU64::new(0);
-    let millis = MINTED.fetch_add(1, Ordering::Relaxed);
-    let token = make.token(AT.after(Duration::from_millis(millis))).uses(uses);
+    let token = make.token(next_instant()).uses(uses);
     assert!(matches!(store.mint(make.mint(&token)).await.unwrap(), MintOutcome::Minted(None)));
     token
+}
+
+/// A token for the node `name`, that the store keeps.
+pub(crate) async fn minted_for(store: &SqliteStore, make: &Fixtures, name: &str) {
+    let token = make.token(next_instant()).bound_to(name);
+    assert!(matches!(store.mint(make.mint(&token)).await.unwrap(), MintOutcome::Minted(Some(_))));
+}
+
+/// Another instant for each token: of thousands of one millisecond two would soon have the same id.
+fn next_instant() -> Timestamp {
+    static MINTED: AtomicU64 = AtomicU64::new(0);
+    AT.after(Duration::from_millis(MINTED.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A token that another process minted, by its text.
