@@ -153,7 +153,8 @@ async fn an_expired_identity_recovers_with_its_key_for_thirty_days() {
         let leaf = PeerLeaf::from_pem(&pem).unwrap();
         let csr_der = enroll_core::issue::x509::Csr::parse(&fresh).unwrap().der().to_vec();
         let message =
-            [RecoverRequest::CONTEXT, Sha256::of(leaf.der()).as_bytes(), &csr_der].concat();
+            [b"enroll-recover-v1\0".as_slice(), Sha256::of(leaf.der()).as_bytes(), &csr_der]
+                .concat();
         let signature = signer.sign(&message).unwrap();
         RecoverRequest { certificate: pem.clone(), csr: fresh.clone(), signature }
     };

@@ -6,8 +6,8 @@ use super::enroller::Enroller;
 use super::error::Error;
 use crate::issue::{Grant, Issued};
 use crate::model::{
-    ApiKey, CommandRecord, Credential, CredentialKind, Event, Facts, IdentityId, IdentityRecord,
-    NodeName, NodeRecord, Reason, Rejection, Serial, Timestamp, What, renewal_due,
+    ApiKey, CommandRecord, Credential, Event, Facts, IdentityId, IdentityRecord, NodeName,
+    NodeRecord, Reason, Rejection, Serial, Timestamp, What, renewal_due,
 };
 use crate::store::{Beat, IdentityKey, RenewOutcome, Renewal, UseOutcome};
 
@@ -102,14 +102,8 @@ pub struct RecoverRequest {
     pub certificate: String,
     /// PEM of a request for the new one.
     pub csr: String,
-    /// Signature by the old key over [`RecoverRequest::CONTEXT`], SHA-256 of the leaf's DER, and
-    /// the request's DER.
+    /// Signature by the old key over the [`recovery_message`](crate::model::recovery_message).
     pub signature: Vec<u8>,
-}
-
-impl RecoverRequest {
-    /// What a recovery signature begins with, so that it is a signature for nothing else.
-    pub const CONTEXT: &'static [u8] = b"enroll-recover-v1\0";
 }
 
 impl Enroller {
@@ -214,6 +208,8 @@ impl Enroller {
                     .with_detail(format!("This master issues no credential of the kind {kind}.")),
             ));
         };
+        #[cfg(not(feature = "x509"))]
+        let _nothing_certifies_a_key_here = csr;
         #[cfg(feature = "x509")]
         let key = match proven(&kind, csr) {
             Ok(key) => key,
@@ -285,10 +281,10 @@ fn renewal_is_due(identity: &IdentityRecord, at: Timestamp) -> bool {
 /// The key a renewal of a certificate brings; `None` where none is needed.
 #[cfg(feature = "x509")]
 fn proven(
-    kind: &CredentialKind,
+    kind: &crate::model::CredentialKind,
     csr: Option<&str>,
 ) -> Result<Option<crate::issue::x509::ProvenKey>, Rejection> {
-    if *kind != CredentialKind::X509 {
+    if *kind != crate::model::CredentialKind::X509 {
         return Ok(None);
     }
     let csr = csr.ok_or_else(|| {

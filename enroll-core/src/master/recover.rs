@@ -4,7 +4,7 @@ use super::enroller::Enroller;
 use super::error::Error;
 use super::members::{RecoverRequest, RenewVerdict, Unauthorized};
 use crate::issue::x509::{Csr, PeerLeaf};
-use crate::model::{CredentialRecord, NodeName, Reason, Rejection, Sha256, Subject};
+use crate::model::{CredentialRecord, NodeName, Reason, Rejection, Subject, recovery_message};
 use crate::store::{IdentityKey, Member};
 
 impl Enroller {
@@ -46,8 +46,7 @@ impl Enroller {
         if at >= end.after(self.config.recovery_window) {
             return Ok(RenewVerdict::Unauthorized(Unauthorized::Expired));
         }
-        let message =
-            [RecoverRequest::CONTEXT, Sha256::of(leaf.parsed.der()).as_bytes(), csr.der()].concat();
+        let message = recovery_message(leaf.parsed.der(), csr.der());
         if leaf.parsed.public_key().verify(&message, &request.signature).is_err() {
             return Ok(RenewVerdict::Unauthorized(Unauthorized::Unknown));
         }

@@ -3,7 +3,6 @@
 use axum::http::StatusCode;
 use data_encoding::BASE64;
 use enroll_core::issue::x509::Csr;
-use enroll_core::master::RecoverRequest;
 use enroll_core::model::Sha256;
 use enroll_http::server::AddressLimiter;
 use rcgen::SigningKey as _;
@@ -17,7 +16,7 @@ fn wish(signer: &Machine, certificate: &str, new: &Machine) -> Value {
     let der = Csr::parse(&csr).unwrap().der().to_vec();
     let old = leaf(certificate);
     let digest = Sha256::of(old.der());
-    let message = [RecoverRequest::CONTEXT, digest.as_bytes(), &der].concat();
+    let message = [b"enroll-recover-v1\0".as_slice(), digest.as_bytes(), &der].concat();
     let signature = signer.key.sign(&message).unwrap();
     let end = "-----END CERTIFICATE-----\n";
     let first = certificate.split_inclusive(end).next().unwrap();
