@@ -53,7 +53,7 @@ fn skip() -> ! {
 }
 
 impl PostgresStore {
-    /// Opens a store on the [shared](shared) server, in a new schema of its own.
+    /// Opens a store on the server of [`shared`], in a new schema of its own.
     ///
     /// # Errors
     /// [`OpenError`].

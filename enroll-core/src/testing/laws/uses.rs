@@ -83,7 +83,10 @@ pub async fn r2_of_many_contested_tokens_each_is_spent_once(store: Arc<dyn Store
 }
 
 async fn contested_once(fleet: &Arc<Fleet>, number: usize) {
-    let token = fleet.minted(fleet.make.token(at(0)).uses(1)).await;
+    // Each in a millisecond of its own: ids of one millisecond differ in 29 bits, which a hundred
+    // thousand of them would find two of alike in.
+    let minted = at(0).after(Duration::from_millis(number as u64));
+    let token = fleet.minted(fleet.make.token(minted).uses(1)).await;
     let mut contenders = Vec::new();
     for contender in 0..4 {
         let claimant = Claimant::new(&token, &format!("machine-{number}-{contender}"));
