@@ -110,14 +110,7 @@ async fn d1_d3_whatever_is_killed_and_when_every_worker_ends_with_one_identity()
     let mut command = home.serve_on(ports);
     command.args(FLAGS);
     let master = home.start_as(command);
-    let mut fleet = Vec::new();
-    for i in 0..WORKERS {
-        let name = format!("n{i}");
-        let token = master.mint(json!({"node_name": name})).await;
-        let machine = Machine::new();
-        machine.put("token", token["token"].as_str().expect("a token"));
-        fleet.push((machine, token, master.node(&name).await["id"].clone()));
-    }
+    let fleet = fleet(&master, WORKERS + kills).await;
     let place: Vec<String> = at(&master).map(str::to_owned).to_vec();
     let home = master.kill();
 
@@ -125,15 +118,22 @@ async fn d1_d3_whatever_is_killed_and_when_every_worker_ends_with_one_identity()
     eprintln!("seed {seed}");
     let mut random = Random(seed);
     let mut up = Up::start(&home, ports);
-    let mut workers: Vec<Serving<'_>> =
-        fleet.iter().map(|(machine, ..)| serve(machine, &place)).collect();
+    // Whoever is a member when it is killed makes room for a machine that is nobody yet.
+    let mut started = WORKERS;
+    let mut workers: Vec<(usize, Serving<'_>)> =
+        (0..WORKERS).map(|i| (i, serve(&fleet[i].0, &place))).collect();
     for _ in 0..kills {
         // The moment is what is tried out here: there is nothing to wait for.
-        tokio::time::sleep(Duration::from_millis(random.below(400))).await;
+        tokio::time::sleep(Duration::from_millis(random.below(300))).await;
         match usize::try_from(random.below(2 * WORKERS as u64)).expect("it is small") {
             victim if victim < WORKERS => {
-                drop(workers.remove(victim));
-                workers.insert(victim, serve(&fleet[victim].0, &place));
+                let (mut i, worker) = workers.remove(victim);
+                drop(worker);
+                if is_member(&fleet[i].0) {
+                    i = started;
+                    started += 1;
+                }
+                workers.insert(victim, (i, serve(&fleet[i].0, &place)));
             }
             _ => {
                 drop(up);
@@ -141,25 +141,46 @@ async fn d1_d3_whatever_is_killed_and_when_every_worker_ends_with_one_identity()
             }
         }
     }
+    eprintln!("{started} machines");
     drop(up);
     let mut command = home.serve_on(ports);
     command.args(FLAGS);
     let master = home.start_as(command);
-    for (i, (machine, token, node_id)) in fleet.iter().enumerate() {
-        let seen = master.node(&format!("n{i}")).await["last_seen_at"].clone();
+    for (i, worker) in &mut workers {
+        let name = format!("n{i}");
+        let seen = master.node(&name).await["last_seen_at"].clone();
         in_time("a heartbeat after the last start", async || {
-            assert!(workers[i].runs(), "{}", machine.log());
-            let node = master.node(&format!("n{i}")).await;
+            assert!(worker.runs(), "{}", fleet[*i].0.log());
+            let node = master.node(&name).await;
             (node["health"] == "ready" && node["last_seen_at"] != seen).then_some(())
         })
         .await;
-        assert_eq!(master.uses(&token["id"]).await, (1, 1));
-        assert_eq!(*node_id, machine.node_id());
     }
     drop(workers);
-    for (machine, token, _) in &fleet {
+    for (machine, token, node_id) in &fleet[..started] {
         is_one(&master, machine, token, 1).await;
+        assert_eq!(*node_id, machine.node_id());
     }
+}
+
+/// Machines that are nobody yet, each with a token beside its state directory, and the ids of their
+/// nodes.
+async fn fleet(master: &Master, size: usize) -> Vec<(Machine, Value, Value)> {
+    let mut fleet = Vec::new();
+    for i in 0..size {
+        let name = format!("n{i}");
+        let token = master.mint(json!({"node_name": name})).await;
+        let machine = Machine::new();
+        machine.put("token", token["token"].as_str().expect("a token"));
+        fleet.push((machine, token, master.node(&name).await["id"].clone()));
+    }
+    fleet
+}
+
+/// Whether all that makes a member is on the machine's disk.
+fn is_member(machine: &Machine) -> bool {
+    let state = machine.state();
+    state.join("identity.json").exists() && !state.join("attempt.json").exists()
 }
 
 /// Runs a bootstrap that is to die at `point`; whether it came by there.
