@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use enroll_core::decision::Decision;
 use enroll_core::model::{NameState, Sha256, Snapshot, Timestamp};
@@ -88,7 +88,10 @@ async fn mint(fixtures: &Fixtures, plan: &Plan, path: &Path) -> Result<Vec<TestT
     while tokens.len() < plan.all_tokens() as usize {
         let mut writes = tokio::task::JoinSet::new();
         for _ in 0..256.min(plan.all_tokens() as usize - tokens.len()) {
-            let mut token = fixtures.token(AT);
+            // Each in a millisecond of its own: ids of one millisecond differ in 29 bits, which so many
+            // would find two of alike in.
+            let minted = AT.after(Duration::from_millis(tokens.len() as u64));
+            let mut token = fixtures.token(minted);
             token.record.max_uses = 1;
             let (store, mint) = (store.clone(), fixtures.mint(&token));
             writes.spawn(async move { store.mint(mint).await.map(drop) });
@@ -119,10 +122,7 @@ fn wishes(fixtures: &Fixtures, tokens: &[TestToken]) -> Result<Vec<Redeem>, Fail
     tokens.iter().map(wish).collect()
 }
 
-async fn one_by_one(
-    store: &SqliteStore,
-    wishes: Vec<Redeem>,
-) -> Result<std::time::Duration, Failure> {
+async fn one_by_one(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Duration, Failure> {
     let began = Instant::now();
     for wish in wishes {
         redeem(store, wish).await?;
@@ -130,10 +130,7 @@ async fn one_by_one(
     Ok(began.elapsed())
 }
 
-async fn many_at_once(
-    store: &SqliteStore,
-    wishes: Vec<Redeem>,
-) -> Result<std::time::Duration, Failure> {
+async fn many_at_once(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Duration, Failure> {
     let mut shares: Vec<Vec<Redeem>> = (0..MANY).map(|_| Vec::new()).collect();
     for (place, wish) in wishes.into_iter().enumerate() {
         if let Some(share) = shares.get_mut(place % MANY as usize) {
