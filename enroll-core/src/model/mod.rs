@@ -21,6 +21,7 @@ mod request;
 mod secret;
 mod serial;
 mod snapshot;
+mod telemetry;
 mod token;
 mod trust_domain;
 
@@ -53,5 +54,6 @@ pub use secret::{
 };
 pub use serial::{Serial, SerialError};
 pub use snapshot::{NameState, Prior, Snapshot};
+pub use telemetry::{HostEvent, ReportFault, Sample, SampleKind};
 pub use token::{JoinToken, TokenDigest, TokenError, TokenId, TokenMatched, TokenPrefix};
 pub use trust_domain::{SpiffeId, SpiffeIdError, Subject, TrustDomain, TrustDomainError};

@@ -26,6 +26,7 @@ mod secret_text;
 mod serve;
 mod settings;
 mod state;
+mod telemetry;
 
 pub use accept::AnswerFault;
 pub use attempt::{OpenAttempt, Purpose};
@@ -50,3 +51,4 @@ pub use proofs::Proofs;
 pub use refusal::Refusal;
 pub use settings::Worker;
 pub use state::{LockedDir, StateDir, StateError, StateErrorKind, Status};
+pub use telemetry::{NoTelemetry, Telemetry};
