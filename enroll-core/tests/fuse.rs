@@ -10,13 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bench::{Bench, admitted, bench, certificate, key};
 use enroll_core::master::{
-    AuthenticatedNode, BeatVerdict, BuiltinFuser, FuseProgress, Fuser, OperatorError,
+    AuthenticatedNode, BeatVerdict, BuiltinFuser, FuseCommands, FuseProgress, Fuser,
+    HandOverVerdict, OperatorError,
 };
 use enroll_core::model::{
     Clock, CommandClass, CommandId, CommandRecord, CommandStatus, FuseFailure, FuseId, FuseRecord,
-    NodeName, NodeRecord, SystemEntropy, TrustState,
+    Handover, NodeName, NodeRecord, TrustState,
 };
-use enroll_core::store::{Commands, Page, Store};
+use enroll_core::store::{Commands, Nodes, Page, Store};
 use serde_json::json;
 
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -29,11 +30,11 @@ fn name() -> NodeName {
 
 fn builtin() -> Bench {
     let Bench { clock, store, enroller } = bench();
-    let fuser = BuiltinFuser::new(
+    let commands = FuseCommands::new(
         Arc::clone(&store) as Arc<dyn Store>,
         Arc::clone(&clock) as Arc<dyn Clock>,
-        Arc::new(SystemEntropy::new()),
     );
+    let fuser = BuiltinFuser::new(commands);
     let enroller = enroller
         .with_fuser(Arc::new(fuser), DEADLINE)
         .with_command("ping", CommandClass::Monitor)
@@ -102,7 +103,7 @@ async fn the_worker_s_word_fuses_a_node_and_control_ends_with_it() {
     bench.enroller.fuse(&name(), "admin").await.unwrap();
     assert!(matches!(bench.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
     let commands = bench.beat(&pem).await;
-    assert_eq!(commands[0].kind, BuiltinFuser::KIND);
+    assert_eq!(commands[0].kind, CommandRecord::FUSE);
     assert!(bench.finish(&pem, commands[0].id, true).await);
     assert_eq!(bench.state().await, TrustState::Fused);
     let control = bench.queue("restart").await.unwrap();
@@ -151,6 +152,10 @@ impl Fuser for Slow {
             meanwhile();
         }
         Ok(FuseProgress::Done)
+    }
+
+    async fn hand_over(&self, _: &NodeRecord, _: &FuseRecord) -> Result<Handover, FuseFailure> {
+        Ok(Handover::from_fuser("slow").with("key", "s3cret".to_owned()))
     }
 
     async fn abort(&self, _: &NodeRecord, _: &FuseRecord) -> Result<(), FuseFailure> {
@@ -202,6 +207,44 @@ async fn a_degraded_node_and_a_master_without_a_fuser_do_not_fuse() {
     assert!(matches!(bench.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
     let plain = without_fuser().await;
     assert!(matches!(plain.enroller.fuse(&name(), "admin").await, Err(OperatorError::Conflict(_))));
+}
+
+#[tokio::test]
+async fn an_attempt_begun_twice_asks_the_worker_once() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    let node = bench.enroller.fuse(&name(), "admin").await.unwrap();
+    let fuse = node.fuse.clone().unwrap();
+    let commands = FuseCommands::new(
+        Arc::clone(&bench.store) as Arc<dyn Store>,
+        Arc::clone(&bench.clock) as Arc<dyn Clock>,
+    );
+    let again = BuiltinFuser::new(commands).begin(&node, fuse.attempt).await.unwrap();
+    assert_eq!(Some(again), fuse.ticket);
+    assert_eq!(bench.beat(&pem).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_is_handed_its_part_while_it_is_being_fused_and_at_no_other_time() {
+    let Bench { clock, store, enroller } = bench();
+    let fuser = Arc::new(Slow { done_at: Mutex::new(None), undone: AtomicU32::new(0) });
+    let enroller = enroller.with_fuser(fuser as Arc<dyn Fuser>, DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    let pem = bench.member().await;
+    let given = async |pem: &str| match bench.enroller.hand_over(&bench.call(pem).await).await {
+        HandOverVerdict::Given { handover, .. } => handover.expose("key").map(str::to_owned),
+        HandOverVerdict::NotFusing => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(given(&pem).await, None, "it is monitoring");
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    assert_eq!(given(&pem).await.as_deref(), Some("s3cret"));
+    let kept = format!("{:?}", bench.store.node(&name()).await.unwrap());
+    assert!(!kept.contains("s3cret"), "{kept}");
+    bench.pass(OVERDUE);
+    assert_eq!(given(&pem).await, None, "its time has run out, though nobody looked yet");
+    bench.enroller.tend().await.unwrap();
+    assert_eq!(given(&pem).await, None, "it is monitoring again");
 }
 
 async fn without_fuser() -> Bench {

@@ -14,7 +14,8 @@ use super::enroller::Enroller;
 use super::error::Error;
 use super::operator::OperatorError;
 use crate::model::{
-    Event, FuseEnd, FuseFailure, FuseId, FuseRecord, Health, NodeName, NodeRecord, TrustState, What,
+    Event, FuseEnd, FuseFailure, FuseId, FuseRecord, Handover, Health, NodeName, NodeRecord,
+    TrustState, What,
 };
 use crate::store::{NodeFilter, Page, Transition};
 
@@ -44,6 +45,18 @@ pub trait Fuser: Send + Sync {
     /// [`FuseFailure`]: the attempt ends, and [`abort`](Self::abort) is called.
     async fn poll(&self, node: &NodeRecord, fuse: &FuseRecord)
     -> Result<FuseProgress, FuseFailure>;
+
+    /// What the worker is handed to do its part, while the attempt runs. It may hold secrets: fetch it
+    /// anew each time, and keep it nowhere.
+    ///
+    /// # Errors
+    /// [`FuseFailure`] when it cannot be had at the moment: the worker asks again, and the attempt
+    /// goes on.
+    async fn hand_over(
+        &self,
+        node: &NodeRecord,
+        fuse: &FuseRecord,
+    ) -> Result<Handover, FuseFailure>;
 
     /// Undoes whatever there is of it outside, running or done; nothing to undo is a success.
     ///

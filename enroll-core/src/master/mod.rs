@@ -10,6 +10,8 @@ mod enroll;
 mod enroller;
 mod error;
 mod fuse;
+mod fuse_command;
+mod hand_over;
 mod members;
 mod observer;
 mod operator;
@@ -26,6 +28,8 @@ pub use enroll::{Admission, Verdict};
 pub use enroller::Enroller;
 pub use error::{Error, ErrorKind};
 pub use fuse::{FuseProgress, Fuser, WATCH_INTERVAL};
+pub use fuse_command::FuseCommands;
+pub use hand_over::HandOverVerdict;
 pub use members::{
     AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Unauthorized,
 };

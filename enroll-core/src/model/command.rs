@@ -59,6 +59,8 @@ pub struct CommandRecord {
 }
 
 impl CommandRecord {
+    /// The kind that asks a worker to do its part of an attempt to fuse it.
+    pub const FUSE: &'static str = "fuse";
     /// The most bytes of a kind: 64.
     pub const MAX_KIND: usize = 64;
     /// The most bytes of a payload's JSON: 16 KiB.

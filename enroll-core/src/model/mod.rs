@@ -35,7 +35,7 @@ pub use digest::{Fingerprint, FingerprintError, Sha256};
 pub use entropy::MockEntropy;
 pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};
-pub use fuse::{FuseEnd, FuseFailure, FuseRecord};
+pub use fuse::{FuseEnd, FuseFailure, FuseRecord, Handover};
 pub use host::{Host, HostError};
 pub use id::{AttemptId, CommandId, FuseId, IdError, IdentityId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::accept::AnswerFault;
+use super::fuse::FuseTask;
 use super::identity::Credentials;
 use super::proofs::Proofs;
 use super::refusal::Refusal;
@@ -61,6 +62,12 @@ pub trait Master: Send + Sync {
     /// # Errors
     /// [`CallError`].
     async fn acknowledge(&self, me: &Credentials, report: &CommandReport) -> Result<(), CallError>;
+
+    /// Asks for what this worker needs to do its part of the attempt to fuse it.
+    ///
+    /// # Errors
+    /// [`CallError`]; final where no attempt runs.
+    async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError>;
 }
 
 #[async_trait]
@@ -91,6 +98,10 @@ impl<M: Master + ?Sized> Master for Arc<M> {
 
     async fn acknowledge(&self, me: &Credentials, report: &CommandReport) -> Result<(), CallError> {
         (**self).acknowledge(me, report).await
+    }
+
+    async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError> {
+        (**self).fuse_task(me).await
     }
 }
 

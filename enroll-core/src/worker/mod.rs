@@ -12,6 +12,7 @@ mod certificate;
 mod commands;
 mod environment;
 mod error;
+mod fuse;
 mod identity;
 #[cfg(feature = "x509")]
 mod key;
@@ -37,6 +38,7 @@ pub use certificate::CertificateFault;
 pub use commands::{CommandHandler, CommandOutcome, NoCommands};
 pub use environment::{Environment, EnvironmentError};
 pub use error::WorkerError;
+pub use fuse::{FuseHandler, FuseTask, Rollout};
 pub use identity::{ClientCertificate, Credentials, Identity};
 #[cfg(feature = "x509")]
 pub use key::{KeyError, WorkerKey};

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use enroll_core::worker::{Command, CommandHandler, CommandOutcome, Credentials};
+use enroll_core::model::Reason;
+use enroll_core::worker::{
+    CallError, Command, CommandHandler, CommandOutcome, Credentials, FuseHandler, FuseTask,
+    NoCommands, Refusal, Rollout,
+};
+use serde_json::json;
 use tokio::time::sleep;
 
-use super::fake::{Fate, Nature, unreachable_master};
+use super::fake::{Fate, Nature, refused, unreachable_master};
 use super::run::{NO_TIME, Scene, member, secs};
 use super::support::name;
 
@@ -88,4 +93,38 @@ async fn a_worker_that_takes_no_commands_says_so() {
     let reports = scene.master.reports.lock().unwrap().clone();
     assert!(!reports[0].done);
     assert!(reports[0].output.as_ref().unwrap().contains("exec"));
+}
+
+/// Says what it was given, as no rollout of a product may.
+struct Telltale;
+
+#[async_trait]
+impl Rollout for Telltale {
+    async fn roll_out(&self, me: &Credentials, task: &FuseTask) -> CommandOutcome {
+        let key = task.handover.expose("key").unwrap_or_default();
+        CommandOutcome::Done(Some(format!("{} {key}", me.identity().node_name())))
+    }
+}
+
+async fn fused(scene: &Scene, kind: &str, attempt: &str) -> CommandOutcome {
+    let handler = FuseHandler::new(Arc::clone(&scene.master), Telltale, NoCommands::default());
+    let payload = json!({ "attempt": attempt });
+    let command = Command { id: "1".into(), kind: kind.into(), payload };
+    handler.execute(&scene.place.open().credentials().unwrap(), &command).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_to_be_fused_asks_what_with_until_it_is_told() {
+    let scene = member(Nature::default()).await;
+    let (away, again) = (unreachable_master(), refused(Reason::Unavailable));
+    scene.master.will([Fate::Fail(away), Fate::Fail(again)]);
+    let done = CommandOutcome::Done(Some("worker-1 s3cret".into()));
+    assert_eq!(fused(&scene, "fuse", "attempt-1").await, done);
+    let other = fused(&scene, "fuse", "attempt-0").await;
+    assert_eq!(other, CommandOutcome::Failed("another attempt has taken its place".into()));
+    let none = CallError::Refused(Refusal::new("not_found", 404));
+    scene.master.will([Fate::Fail(none)]);
+    assert!(matches!(fused(&scene, "fuse", "attempt-1").await, CommandOutcome::Failed(_)));
+    let CommandOutcome::Failed(why) = fused(&scene, "exec", "attempt-1").await else { panic!() };
+    assert!(why.contains("exec"), "what is no fuse is another handler's: {why}");
 }

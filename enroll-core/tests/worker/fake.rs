@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use enroll_core::issue::x509::{Authority, Csr, LeafRequest, PeerLeaf};
 use enroll_core::model::{
-    ApiKey, Clock as _, Credential, CredentialKind, MeshCredential, NodeId, NodeName, Reason,
-    Sha256, SystemEntropy, Timestamp, TokenPrefix, TrustDomain, X509Credential, recovery_message,
+    ApiKey, Clock as _, Credential, CredentialKind, Handover, MeshCredential, NodeId, NodeName,
+    Reason, Sha256, SystemEntropy, Timestamp, TokenPrefix, TrustDomain, X509Credential,
+    recovery_message,
 };
 use enroll_core::testing::FixedClock;
 use enroll_core::worker::{
-    Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, Master,
-    RecoverCall, Refusal, RenewCall,
+    Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, FuseTask,
+    Master, RecoverCall, Refusal, RenewCall,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -383,6 +384,14 @@ impl Master for FakeMaster {
         self.commands.lock().unwrap().retain(|(id, _)| *id != report.id);
         self.reports.lock().unwrap().push(report.clone());
         Ok(())
+    }
+
+    async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError> {
+        self.fate_of_steady()?;
+        self.act("fuse_task", |record| self.member(record, me))?;
+        let handover = Handover::from_fuser("fake").with("key", "s3cret".to_owned());
+        let (attempt, ticket) = ("attempt-1".to_owned(), "7".to_owned());
+        Ok(FuseTask { attempt, deadline: NOW.after(Duration::from_secs(300)), ticket, handover })
     }
 }
 

@@ -9,8 +9,8 @@ use enroll_core::issue::x509::RootCertificate;
 use enroll_core::master::RecoverRequest;
 use enroll_core::model::{Clock, Credential, Fingerprint, SystemClock};
 use enroll_core::worker::{
-    Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, Master,
-    RecoverCall, RenewCall,
+    Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, FuseTask,
+    Master, RecoverCall, RenewCall,
 };
 use reqwest::{Client, Url};
 
@@ -18,8 +18,8 @@ use super::answer;
 use super::steady::Steady;
 use crate::tls::{ClientTls, HttpOptions, PinnedVerifier, TlsError, TlsRefusal, http_client};
 use crate::wire::{
-    self, CredentialBody, EnrollAnswer, EnrollBody, HeartbeatAnswer, HeartbeatBody, RecoverBody,
-    RenewAnswer, RenewBody,
+    self, CredentialBody, EnrollAnswer, EnrollBody, FuseTaskBody, HeartbeatAnswer, HeartbeatBody,
+    RecoverBody, RenewAnswer, RenewBody,
 };
 
 /// The master, called over HTTP.
@@ -242,6 +242,16 @@ impl Master for HttpMaster {
         let body = wire::CommandReport::new(report.done, report.output.clone());
         answer::success(self.steady.post(self, me, &path)?.json(&body)).await.map(drop)
     }
+
+    async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError> {
+        let body: FuseTaskBody = answer::json(self.steady.get(self, me, "v1/self/fuse")?).await?;
+        Ok(FuseTask {
+            attempt: body.attempt.clone(),
+            deadline: body.deadline.0,
+            ticket: body.ticket.clone(),
+            handover: body.into_handover(),
+        })
+    }
 }
 
 impl HttpMaster {
@@ -284,7 +294,7 @@ fn credentials(bodies: Vec<CredentialBody>) -> Result<Vec<Credential>, CallError
     bodies.into_iter().filter_map(read).collect()
 }
 
-pub(super) fn base(url: &str) -> Result<Url, ClientError> {
+pub(crate) fn base(url: &str) -> Result<Url, ClientError> {
     let text = format!("{}/", url.trim_end_matches('/'));
     let url = Url::parse(&text).map_err(|why| ClientError::Url(why.to_string()))?;
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();

@@ -34,17 +34,17 @@ impl Steady {
         me: &Credentials,
         path: &str,
     ) -> Result<RequestBuilder, CallError> {
-        let request = self.client(master, me)?.post(self.url(me, path)?);
-        match (me.certificate(), me.api_key()) {
-            (None, Some(key)) => {
-                let text = format!("Bearer {}", key.expose());
-                let mut value = HeaderValue::try_from(text)
-                    .map_err(|_| unset("the API key holds a character that cannot be sent"))?;
-                value.set_sensitive(true);
-                Ok(request.header(AUTHORIZATION, value))
-            }
-            _ => Ok(request),
-        }
+        identified(self.client(master, me)?.post(self.url(me, path)?), me)
+    }
+
+    /// As [`post`](Self::post), for what changes nothing.
+    pub(super) fn get(
+        &self,
+        master: &HttpMaster,
+        me: &Credentials,
+        path: &str,
+    ) -> Result<RequestBuilder, CallError> {
+        identified(self.client(master, me)?.get(self.url(me, path)?), me)
     }
 
     /// A call that carries no identity.
@@ -85,6 +85,20 @@ impl Steady {
         let client = connect(master, &root(me)?, identity)?;
         *kept = Some((name, client.clone()));
         Ok(client)
+    }
+}
+
+/// Adds the API key where no certificate identifies the connection.
+fn identified(request: RequestBuilder, me: &Credentials) -> Result<RequestBuilder, CallError> {
+    match (me.certificate(), me.api_key()) {
+        (None, Some(key)) => {
+            let text = format!("Bearer {}", key.expose());
+            let mut value = HeaderValue::try_from(text)
+                .map_err(|_| unset("the API key holds a character that cannot be sent"))?;
+            value.set_sensitive(true);
+            Ok(request.header(AUTHORIZATION, value))
+        }
+        _ => Ok(request),
     }
 }
 

@@ -50,6 +50,7 @@ pub fn openapi() -> OpenApi {
         steady::renew,
         steady::acknowledge,
         steady::self_view,
+        steady::fuse_task,
         steady::recover,
     ),
     components(schemas(Problem)),

@@ -8,8 +8,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use enroll_core::master::{BeatVerdict, Enroller, RenewVerdict};
-use enroll_core::model::{Reason, Rejection};
+use enroll_core::master::{BeatVerdict, Enroller, HandOverVerdict, RenewVerdict};
+use enroll_core::model::{FuseFailure, Reason, Rejection};
 use http::StatusCode;
 
 use super::answer::{json, trouble, with_fallbacks};
@@ -17,8 +17,8 @@ use super::gate::{Gate, read_object, read_optional_object};
 use super::member::{Member, unauthorized};
 use super::{AddressLimiter, Proxies, health};
 use crate::wire::{
-    CommandReport, ErrorCode, HeartbeatAnswer, HeartbeatBody, NodeView, Problem, RecoverBody,
-    RenewAnswer, RenewBody,
+    CommandReport, ErrorCode, FuseTaskBody, HeartbeatAnswer, HeartbeatBody, NodeView, Problem,
+    RecoverBody, RenewAnswer, RenewBody,
 };
 
 /// The router of a master's steady listener: what a member calls for as long as it is one.
@@ -30,6 +30,7 @@ pub fn steady_router(enroller: impl Into<Arc<Enroller>>, options: SteadyOptions)
     let steady = Steady { gate: Gate { enroller: Arc::clone(&enroller), limiter, proxies } };
     let router = Router::new()
         .route("/v1/self", get(self_view))
+        .route("/v1/self/fuse", get(fuse_task))
         .route("/v1/self/heartbeat", post(heartbeat))
         .route("/v1/self/renew", post(renew))
         .route("/v1/self/commands/{id}", post(acknowledge))
@@ -182,6 +183,34 @@ pub(super) async fn self_view(
 ) -> Response {
     let stale_after = enroller.config().stale_after;
     json(StatusCode::OK, &NodeView::of(&member.node, member.at, stale_after))
+}
+
+/// What the worker needs to do its part of the attempt to fuse it, while that runs. It comes from
+/// the fuser at this moment, and the master keeps nothing of it.
+#[utoipa::path(get, path = "/v1/self/fuse", tag = "steady",
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "What is handed over.", body = FuseTaskBody),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 404, description = "`not_found`: no attempt to fuse this node runs.", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`: the fuser cannot say at the moment.",
+        body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn fuse_task(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+) -> Result<Response, Problem> {
+    match enroller.hand_over(&member).await {
+        HandOverVerdict::Given { fuse, handover } => {
+            Ok(json(StatusCode::OK, &FuseTaskBody::of(&fuse, &handover)))
+        }
+        HandOverVerdict::Later(FuseFailure { source, detail }) => {
+            tracing::warn!(node = %member.node.id, source, detail, "nothing can be handed over");
+            let words = "The fuser cannot say at the moment what this worker needs.";
+            Err(Rejection::new(Reason::Unavailable).with_detail(words).into())
+        }
+        _ => Err(Problem::error(ErrorCode::NotFound, "No attempt to fuse this node runs.")),
+    }
 }
 
 /// Makes the successor of a certificate that ran out while its machine was off, for who holds its

@@ -72,6 +72,10 @@ pub struct FuseView {
     pub started_at: Rfc3339,
     /// When it fails by itself.
     pub deadline: Rfc3339,
+    /// How the outside names what was begun there, e.g. the id of an endpoint; `null` until that is
+    /// known.
+    #[schema(required = true)]
+    pub ticket: Option<String>,
     /// When it ended; `null` while it runs.
     #[schema(required = true)]
     pub ended_at: Option<Rfc3339>,
@@ -97,6 +101,7 @@ impl FuseView {
         Self {
             started_at: fuse.started_at.into(),
             deadline: fuse.deadline.into(),
+            ticket: fuse.ticket.clone(),
             ended_at: fuse.ended.as_ref().map(|end| end.at.into()),
             failure: failure.map(|failure| FuseFailureView {
                 source: failure.source.clone(),
@@ -294,7 +299,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(NodeView::of(&node, at(304), STALE).fuse).unwrap(),
             json!({"started_at": "2027-01-15T08:00:03Z", "deadline": "2027-01-15T08:05:03Z",
-                "ended_at": "2027-01-15T08:05:03Z",
+                "ticket": "7", "ended_at": "2027-01-15T08:05:03Z",
                 "failure": {"source": "watchdog_timeout", "detail": "Too late."}})
         );
     }

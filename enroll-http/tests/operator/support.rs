@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use enroll_core::issue::x509::Authority;
-use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig, Verdict};
+use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, MasterConfig, Verdict};
 use enroll_core::model::{
     AdminToken, Clock, CommandClass, EnrollRequest, Facts, Host, NodeName, NodeRecord, Origin,
     Presented, Reason, Role, SystemClock, SystemEntropy, Timestamp, TrustDomain,
@@ -64,11 +64,11 @@ impl Master {
         let authority = Authority::in_memory(&TrustDomain::default(), clock.now(), &entropy);
         let authority = Arc::new(authority.unwrap());
         let store = Arc::new(FlakyStore::new(MemoryStore::new()));
-        let fuser = BuiltinFuser::new(
+        let commands = FuseCommands::new(
             Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&clock) as Arc<dyn Clock>,
-            Arc::new(SystemEntropy::new()),
         );
+        let fuser = BuiltinFuser::new(commands);
         let mut config = MasterConfig::default();
         config.enroll_url = Some(URL.into());
         config.steady_addr = Some(STEADY.into());

@@ -6,6 +6,7 @@ mod common;
 
 mod authorisation;
 mod commands;
+mod fusing;
 mod heartbeat;
 mod recovery;
 mod renewal;

@@ -106,6 +106,9 @@ fn full(node: &NodeView, show_ids: bool) -> Vec<(String, String)> {
     if let Some(fuse) = &node.fuse {
         say("fuse began at", at(Some(fuse.started_at)));
         say("fuse deadline", at(Some(fuse.deadline)));
+        if let Some(ticket) = &fuse.ticket {
+            say("fuse ticket", ticket.clone());
+        }
         say("fuse ended at", at(fuse.ended_at));
         if let Some(failure) = &fuse.failure {
             say("fuse failed", format!("{}: {}", failure.source, failure.detail));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use enroll_core::issue::x509::{Authority, X509Issuer};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
-use enroll_core::master::{BuiltinFuser, Enroller, MasterConfig, Observer};
-use enroll_core::model::{CommandClass, SharedSecret, SystemClock, SystemEntropy};
+use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, MasterConfig, Observer};
+use enroll_core::model::{CommandClass, SharedSecret, SystemClock};
 use enroll_core::store::Store;
 use enroll_http::metrics::Metrics;
 
@@ -34,8 +34,8 @@ pub(super) fn build(
         enroller = enroller.with_command(kind, class);
     }
     if args.fuser == FuserKind::Builtin {
-        let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy::new()));
-        let fuser = BuiltinFuser::new(store, clock, entropy);
+        let commands = FuseCommands::new(store, Arc::new(SystemClock::new()));
+        let fuser = BuiltinFuser::new(commands);
         enroller = enroller.with_fuser(Arc::new(fuser), args.fuse_deadline_secs);
     }
     Arc::new(enroller)
