@@ -2,6 +2,7 @@
 //! client.
 
 pub mod client;
+pub mod integrations;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod server;

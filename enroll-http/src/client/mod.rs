@@ -5,5 +5,7 @@ mod master;
 mod operator;
 mod steady;
 
+#[cfg(feature = "portainer")]
+pub(crate) use master::base;
 pub use master::{ClientError, HttpMaster};
 pub use operator::{ApiError, NodeQuery, OperatorClient, PageQuery, all_pages};

@@ -16,6 +16,8 @@ mod refusal;
 mod root;
 mod slot;
 mod verify;
+#[cfg(feature = "portainer")]
+mod web;
 
 pub use config::{ClientAuth, ClientTls, ServerTls};
 pub use http::{HttpOptions, http_client};
@@ -25,6 +27,8 @@ pub use root::pinned_root;
 pub use rustls;
 pub use slot::{CertSlot, TlsIdentity};
 pub use verify::{PinnedVerifier, RootVerifier};
+#[cfg(feature = "portainer")]
+pub use web::WebRoots;
 
 use ::rustls::crypto::{CryptoProvider, aws_lc_rs};
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::rollout::FuseWith;
+
 /// Makes this machine a member of a fleet and keeps it one.
 ///
 /// The first start redeems a join token at the master, exactly once, and keeps the identity in the
@@ -115,6 +117,12 @@ pub(super) struct Options {
     /// A fact a product adds, e.g. migration_host=10.0.0.21. Repeatable.
     #[arg(long = "fact", global = true, value_name = "KEY=VALUE", value_parser = pair)]
     pub(super) facts: Vec<(String, String)>,
+    /// By what the agent is rolled out once an operator fuses this node [default: none].
+    #[arg(long, global = true, value_enum, value_name = "WHAT")]
+    pub(super) fuse_with: Option<FuseWith>,
+    /// The agent's image [default: portainer/agent, of the version that Portainer has].
+    #[arg(long, global = true, value_name = "IMAGE")]
+    pub(super) fuse_image: Option<String>,
     /// Enrolls again with a new key, though there is an identity. Never touches the configuration.
     #[arg(long, global = true)]
     pub(super) force: bool,

@@ -1,13 +1,31 @@
 //! What the reference worker does when told: `ping`, `facts`, `restart` (which it only says it would:
-//! a product restarts something of its own), and `fuse`.
+//! a product restarts something of its own), and what is plugged in around these.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use enroll_core::model::Facts;
-use enroll_core::worker::{Command, CommandHandler, CommandOutcome, Credentials};
+use enroll_core::worker::{
+    Command, CommandHandler, CommandOutcome, Credentials, FuseHandler, Master,
+};
+
+use super::config::Config;
+use super::rollout::Agent;
+
+/// All that the reference worker does when told.
+pub(super) fn handler(
+    master: impl Master + 'static,
+    config: &Config,
+    facts: Facts,
+) -> Arc<dyn CommandHandler> {
+    let with = config.fuse_with.unwrap_or_default();
+    let agent = Agent { with, image: config.fuse_image.clone() };
+    Arc::new(FuseHandler::new(master, agent, Handler { facts }))
+}
 
 #[derive(Debug)]
-pub(super) struct Handler {
-    pub(super) facts: Facts,
+struct Handler {
+    facts: Facts,
 }
 
 #[async_trait]
@@ -23,7 +41,6 @@ impl CommandHandler for Handler {
                 let name = me.identity().node_name();
                 CommandOutcome::Done(Some(format!("{name} would restart its workload now")))
             }
-            "fuse" => CommandOutcome::Done(None),
             _ => CommandOutcome::Failed("this worker does not know commands of this kind".into()),
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Options;
 use super::exit::Exit;
+use super::rollout::FuseWith;
 
 /// What agent.toml may hold: nothing secret, nothing that belongs to the first call only.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub(super) struct AgentFile {
     pub(super) heartbeat_interval_secs: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_timeout_secs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fuse_with: Option<FuseWith>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fuse_image: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -45,6 +50,8 @@ pub(super) struct Config {
     pub(super) heartbeat_interval: Option<Duration>,
     pub(super) request_timeout: Option<Duration>,
     pub(super) allow_plaintext: bool,
+    pub(super) fuse_with: Option<FuseWith>,
+    pub(super) fuse_image: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) facts: BTreeMap<String, String>,
 }
@@ -81,6 +88,8 @@ impl Config {
                 .or_else(|| secs(file.heartbeat_interval_secs)),
             request_timeout: options.request_timeout.or_else(|| secs(file.request_timeout_secs)),
             allow_plaintext: options.allow_plaintext || allowed(env)?,
+            fuse_with: options.fuse_with.or(file.fuse_with),
+            fuse_image: options.fuse_image.clone().or(file.fuse_image),
             labels: merged(file.labels, &options.labels),
             facts: merged(file.facts, &options.facts),
             state_dir,
@@ -97,6 +106,8 @@ impl Config {
             metrics_port: Some(self.metrics_port),
             heartbeat_interval_secs: self.heartbeat_interval.map(|span| span.as_secs()),
             request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
+            fuse_with: self.fuse_with,
+            fuse_image: self.fuse_image.clone(),
             labels: self.labels.clone(),
             facts: self.facts.clone(),
         };

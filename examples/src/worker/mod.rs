@@ -9,6 +9,7 @@ mod listen;
 mod log;
 mod metrics;
 mod proofs;
+mod rollout;
 mod run;
 
 pub use run::main;

@@ -13,13 +13,12 @@ use enroll_http::client::HttpMaster;
 use serde_json::json;
 
 use super::args::{Cli, Command, Options, Output};
-use super::commands::Handler;
 use super::config::Config;
 use super::exit::{Exit, chain};
 use super::listen::Renewer;
 use super::metrics::{self, Metrics};
 use super::proofs::First;
-use super::{facts, listen, log};
+use super::{commands, facts, listen, log};
 
 /// Runs the worker and says how the process is to end.
 #[must_use]
@@ -114,10 +113,11 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     }
     let told = Arc::new(Told::default());
     let facts = facts::of_this_machine(&config);
-    let mut worker = Worker::new(dir.clone(), master)
+    let master = Arc::new(master);
+    let mut worker = Worker::new(dir.clone(), Arc::clone(&master))
         .with_facts(facts.clone())
         .with_pins(first.pins.iter().copied())
-        .with_commands(Arc::new(Handler { facts }))
+        .with_commands(commands::handler(master, &config, facts))
         .with_observer(Arc::clone(&told) as _);
     if let Some(name) = first.node_name.take() {
         worker = worker.with_node_name(name);

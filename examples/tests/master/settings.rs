@@ -123,7 +123,7 @@ fn what_this_build_cannot_do_is_said_before_anything_is_made() {
     let home = Home::new();
     for (flags, word) in [
         (["--issue", "headscale"], "Headscale"),
-        (["--fuser", "portainer"], "Portainer"),
+        (["--fuser", "portainer"], "--portainer-url"),
         (["--store", "postgres://u:s3cret@db/enroll"], "PostgreSQL"),
     ] {
         let said = home.refuses(&flags);

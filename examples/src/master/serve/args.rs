@@ -10,6 +10,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use enroll_core::model::{Host, TrustDomain};
 use enroll_http::server::Proxies;
 
+use super::portainer::PortainerArgs;
+
 /// Run a master
 ///
 /// Needs no configuration: what is missing under --data-dir is made there.
@@ -160,6 +162,8 @@ pub(in crate::master) struct ServeArgs {
         hide_env_values = true
     )]
     pub(super) fuse_deadline_secs: Duration,
+    #[command(flatten)]
+    pub(super) portainer: PortainerArgs,
     /// The name of the fleet, fixed with its authority [default: enroll.internal]
     #[arg(long, value_name = "NAME", env = "ENROLL_MASTER_TRUST_DOMAIN", hide_env_values = true)]
     pub(super) trust_domain: Option<TrustDomain>,
@@ -186,8 +190,7 @@ pub(super) enum FuserKind {
     None,
     /// The worker itself, told by a command of kind `fuse`: for trials and tests
     Builtin,
-    /// A Portainer Edge agent
-    #[value(hide = true)]
+    /// An Edge agent of Portainer, which the worker rolls out: see --portainer-url
     Portainer,
 }
 

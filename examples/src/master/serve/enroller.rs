@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use enroll_core::issue::x509::{Authority, X509Issuer};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
-use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, MasterConfig, Observer};
+use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, Fuser, MasterConfig, Observer};
 use enroll_core::model::{CommandClass, SharedSecret, SystemClock};
 use enroll_core::store::Store;
+use enroll_http::integrations::portainer::{PortainerClient, PortainerFuser};
 use enroll_http::metrics::Metrics;
 
 use super::super::failure::Failure;
 use super::addresses::Addresses;
 use super::args::{FuserKind, Issue, ServeArgs};
+use super::portainer;
 
 /// Puts the master together.
 pub(super) fn build(
     args: &ServeArgs,
+    fuser: Option<FuserPlan>,
     store: Arc<dyn Store>,
     authority: &Arc<Authority>,
     secrets: &[SharedSecret],
@@ -33,12 +36,35 @@ pub(super) fn build(
     for (kind, class) in COMMANDS {
         enroller = enroller.with_command(kind, class);
     }
-    if args.fuser == FuserKind::Builtin {
-        let commands = FuseCommands::new(store, Arc::new(SystemClock::new()));
-        let fuser = BuiltinFuser::new(commands);
-        enroller = enroller.with_fuser(Arc::new(fuser), args.fuse_deadline_secs);
+    let commands = FuseCommands::new(store, Arc::new(SystemClock::new()));
+    if let Some(fuser) = fuser.map(|plan| plan.over(commands)) {
+        enroller = enroller.with_fuser(fuser, args.fuse_deadline_secs);
     }
     Arc::new(enroller)
+}
+
+/// Who brings members under full control, before there is a store to ask them by.
+pub(super) enum FuserPlan {
+    Builtin,
+    Portainer(PortainerClient),
+}
+
+impl FuserPlan {
+    /// Refuses settings that cannot be, before anything is made.
+    pub(super) fn of(args: &ServeArgs) -> Result<Option<Self>, Failure> {
+        Ok(match args.fuser {
+            FuserKind::None => None,
+            FuserKind::Builtin => Some(Self::Builtin),
+            FuserKind::Portainer => Some(Self::Portainer(portainer::client(&args.portainer)?)),
+        })
+    }
+
+    fn over(self, commands: FuseCommands) -> Arc<dyn Fuser> {
+        match self {
+            Self::Builtin => Arc::new(BuiltinFuser::new(commands)),
+            Self::Portainer(client) => Arc::new(PortainerFuser::new(client, commands)),
+        }
+    }
 }
 
 /// Makes sure of the store: it belongs to this authority, and its settings are known.

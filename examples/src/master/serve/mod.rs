@@ -10,6 +10,7 @@ mod files;
 mod greeting;
 mod listeners;
 mod machine;
+mod portainer;
 mod ready;
 mod stop;
 mod store;
@@ -28,8 +29,9 @@ pub(super) use ready::Ready;
 
 use super::failure::Failure;
 use addresses::Addresses;
-use args::{FuserKind, Issue, StoreUrl};
+use args::{Issue, StoreUrl};
 use data_dir::DataDir;
+use enroller::FuserPlan;
 use listeners::{Served, Sockets};
 use ready::ReadyFile;
 use stop::{Signals, Stop};
@@ -37,6 +39,7 @@ use stop::{Signals, Stop};
 /// Runs a master until a signal ends it.
 pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failure> {
     check(&args)?;
+    let fuser = FuserPlan::of(&args)?;
     let mut secrets = match &args.cluster_secret_path {
         Some(path) => cluster_secret::read(path)?,
         None => Vec::new(),
@@ -49,7 +52,7 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let sockets = Sockets::bind(&args).await?;
     let addresses = Addresses::of(&args, sockets.bound()?);
     let metrics = Arc::new(Metrics::new());
-    let enroller = enroller::build(&args, store, &authority, &secrets, &addresses, &metrics);
+    let enroller = enroller::build(&args, fuser, store, &authority, &secrets, &addresses, &metrics);
     enroller::claim(&enroller).await?;
     admin::ensure(&data, &enroller).await?;
 
@@ -124,10 +127,6 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
     if args.issue.contains(&Issue::Headscale) {
         return Err(Failure::usage("this build has no client for Headscale")
             .next("Choose --issue x509, --issue api_key or both."));
-    }
-    if args.fuser == FuserKind::Portainer {
-        return Err(Failure::usage("this build has no client for Portainer")
-            .next("Choose --fuser none or --fuser builtin."));
     }
     if args.store == Some(StoreUrl::Postgres) {
         return Err(Failure::usage("this build has no PostgreSQL store")
