@@ -123,6 +123,12 @@ pub(super) struct Options {
     /// The agent's image [default: portainer/agent, of the version that Portainer has].
     #[arg(long, global = true, value_name = "IMAGE")]
     pub(super) fuse_image: Option<String>,
+    /// The log file whose end commands of kind logs may show.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) workload_log: Option<PathBuf>,
+    /// A program that commands of kind exec may run, once this node is fused. Repeatable.
+    #[arg(long, global = true, value_name = "PROGRAM")]
+    pub(super) workload_exec: Vec<String>,
     /// Enrolls again with a new key, though there is an identity. Never touches the configuration.
     #[arg(long, global = true)]
     pub(super) force: bool,

@@ -11,6 +11,7 @@ use enroll_core::worker::{
 
 use super::config::Config;
 use super::rollout::Agent;
+use super::workload::Workload;
 
 /// All that the reference worker does when told.
 pub(super) fn handler(
@@ -20,7 +21,9 @@ pub(super) fn handler(
 ) -> Arc<dyn CommandHandler> {
     let with = config.fuse_with.unwrap_or_default();
     let agent = Agent { with, image: config.fuse_image.clone() };
-    Arc::new(FuseHandler::new(master, agent, Handler { facts }))
+    let (log, programs) = (config.workload_log.clone(), config.workload_exec.clone());
+    let own = Workload { log, programs, others: Handler { facts } };
+    Arc::new(FuseHandler::new(master, agent, own))
 }
 
 #[derive(Debug)]

@@ -32,6 +32,10 @@ pub(super) struct AgentFile {
     pub(super) fuse_with: Option<FuseWith>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fuse_image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workload_log: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) workload_exec: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,6 +56,8 @@ pub(super) struct Config {
     pub(super) allow_plaintext: bool,
     pub(super) fuse_with: Option<FuseWith>,
     pub(super) fuse_image: Option<String>,
+    pub(super) workload_log: Option<PathBuf>,
+    pub(super) workload_exec: Vec<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) facts: BTreeMap<String, String>,
 }
@@ -90,6 +96,8 @@ impl Config {
             allow_plaintext: options.allow_plaintext || allowed(env)?,
             fuse_with: options.fuse_with.or(file.fuse_with),
             fuse_image: options.fuse_image.clone().or(file.fuse_image),
+            workload_log: options.workload_log.clone().or(file.workload_log),
+            workload_exec: told_or(&options.workload_exec, file.workload_exec),
             labels: merged(file.labels, &options.labels),
             facts: merged(file.facts, &options.facts),
             state_dir,
@@ -108,6 +116,8 @@ impl Config {
             request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
             fuse_with: self.fuse_with,
             fuse_image: self.fuse_image.clone(),
+            workload_log: self.workload_log.clone(),
+            workload_exec: self.workload_exec.clone(),
             labels: self.labels.clone(),
             facts: self.facts.clone(),
         };
@@ -156,6 +166,10 @@ fn address(text: &str) -> Result<SocketAddr, Exit> {
     text.parse().map_err(|_| {
         Exit::usage("--listen is not an address and a port, e.g. 0.0.0.0:9443 or [::]:9443.")
     })
+}
+
+fn told_or(told: &[String], file: Vec<String>) -> Vec<String> {
+    if told.is_empty() { file } else { told.to_vec() }
 }
 
 fn merged(

@@ -11,5 +11,6 @@ mod metrics;
 mod proofs;
 mod rollout;
 mod run;
+mod workload;
 
 pub use run::main;

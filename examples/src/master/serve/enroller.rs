@@ -107,8 +107,10 @@ fn config(args: &ServeArgs, addresses: &Addresses) -> MasterConfig {
 }
 
 /// The commands the reference worker knows.
-const COMMANDS: [(&str, CommandClass); 3] = [
+const COMMANDS: [(&str, CommandClass); 5] = [
     ("ping", CommandClass::Monitor),
     ("facts", CommandClass::Monitor),
+    ("logs", CommandClass::Monitor),
+    ("exec", CommandClass::Control),
     ("restart", CommandClass::Control),
 ];
