@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use enroll_core::master::{Enroller, Observer};
-use enroll_core::model::{Event, Health, Method, Reason, TrustState, What};
+use enroll_core::model::{Event, FuseFailure, Health, Method, Reason, TrustState, What};
 use enroll_core::store::NodeCount;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -76,6 +76,9 @@ impl Metrics {
         for method in Method::ALL {
             drop(self.accepted.get_or_create(&label("method", method.as_str())));
             drop(self.old_secret.get_or_create(&label("method", method.as_str())));
+        }
+        for source in FUSE_SOURCES {
+            drop(self.fuse_failed.get_or_create(&label("source", source)));
         }
         self
     }
@@ -204,6 +207,14 @@ impl Observer for Metrics {
 fn label(name: &'static str, value: &str) -> Label {
     [(name, value.to_owned())]
 }
+
+/// The sources of failures to fuse that are known beforehand; a fuser may have more of its own.
+const FUSE_SOURCES: &[&str] = &[
+    FuseFailure::WATCHDOG,
+    FuseFailure::WORKER,
+    #[cfg(feature = "portainer")]
+    crate::integrations::portainer::PortainerFuser::SOURCE,
+];
 
 /// From half a millisecond to some eight seconds.
 fn histogram() -> Histogram {

@@ -40,6 +40,13 @@ pub(crate) async fn in_time<T>(what: &str, mut look: impl AsyncFnMut() -> Option
     }
 }
 
+/// What is read at a plain URL.
+pub(crate) fn curl(url: &str) -> String {
+    let said = run(Command::new("curl").args(["-sSf", "--noproxy", "*", url]));
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out
+}
+
 /// How many times `small` something is done: `ENROLL_TEST_SCALE` is a whole number to multiply it
 /// by, or `full` for `full` times.
 pub(crate) fn times(small: usize, full: usize) -> usize {

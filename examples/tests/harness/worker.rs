@@ -51,6 +51,16 @@ impl Machine {
         std::fs::read_to_string(self.0.path().join("worker.log")).unwrap_or_default()
     }
 
+    /// What the worker that runs here shows at `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        let address = eventually("the address of its metrics", || {
+            let log = self.log();
+            let (_, after) = log.rsplit_once("metrics address=")?;
+            after.split_whitespace().next().map(|text| text.replace("0.0.0.0", "127.0.0.1"))
+        });
+        super::curl(&format!("http://{address}/metrics"))
+    }
+
     /// The worker, for a test to add to.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = worker();
