@@ -15,7 +15,7 @@ use super::error::Error;
 use super::operator::OperatorError;
 use crate::model::{
     Event, FuseEnd, FuseFailure, FuseId, FuseRecord, Handover, Health, NodeName, NodeRecord,
-    TrustState, What,
+    Timestamp, TrustState, What,
 };
 use crate::store::{NodeFilter, Page, Transition};
 
@@ -239,12 +239,24 @@ impl Enroller {
         Ok(after)
     }
 
-    /// Undoes outside what a node that was replaced or deleted had there.
-    pub(super) async fn unfuse(&self, before: &NodeRecord) {
-        let alive = matches!(before.state, TrustState::Fusing | TrustState::Fused);
-        if let (true, Some(fuse)) = (alive, &before.fuse) {
-            self.undo_fuse(before, fuse).await;
+    /// Undoes outside what a node that was replaced or deleted at `at` had there, and says what
+    /// became of an attempt that was still running.
+    pub(super) async fn unfuse(&self, before: &NodeRecord, at: Timestamp) {
+        let Some(fuse) = &before.fuse else { return };
+        match before.state {
+            TrustState::Fusing => self.note(Event::new(
+                at,
+                What::FuseFailed {
+                    node_id: before.id,
+                    node_name: before.name.clone(),
+                    attempt: fuse.attempt,
+                    source: FuseFailure::OVERTAKEN.to_owned(),
+                },
+            )),
+            TrustState::Fused => {}
+            _ => return,
         }
+        self.undo_fuse(before, fuse).await;
     }
 
     async fn undo_fuse(&self, node: &NodeRecord, fuse: &FuseRecord) {

@@ -47,7 +47,7 @@ impl Enroller {
                 self.tell(&event);
                 self.note_unfamiliar(attempt, &event.what, &node);
                 if let NameState::Held(before) = before {
-                    self.unfuse(before).await;
+                    self.unfuse(before, attempt.at).await;
                 }
                 Ok(admit(*node, made.into_iter().map(|issued| issued.credential), false))
             }

@@ -41,7 +41,8 @@ pub struct FuseEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "two values that belong together")]
 pub struct FuseFailure {
-    /// What failed, a stable word: `watchdog_timeout`, or the fuser's own, e.g. `portainer_error`.
+    /// What failed, a stable word: `watchdog_timeout`, `overtaken`, or the fuser's own, e.g.
+    /// `portainer_error`.
     /// It is the `source` label of `fuse_failed_total`.
     pub source: String,
     /// What it was in this case, for people.
@@ -51,6 +52,8 @@ pub struct FuseFailure {
 impl FuseFailure {
     /// The source of a failure by deadline.
     pub const WATCHDOG: &'static str = "watchdog_timeout";
+    /// The source of a failure by re-enrollment or deletion of the node.
+    pub const OVERTAKEN: &'static str = "overtaken";
     /// The source of a failure that the worker reports.
     pub const WORKER: &'static str = "worker_error";
 }

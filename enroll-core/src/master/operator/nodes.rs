@@ -181,7 +181,7 @@ impl Enroller {
         match self.store.delete_node(name, at, event.clone()).await? {
             DeleteOutcome::Deleted(node) => {
                 self.tell(&event);
-                self.unfuse(&node).await;
+                self.unfuse(&node, at).await;
                 Ok(())
             }
             DeleteOutcome::NoSuchNode => Err(OperatorError::NotFound("node")),
