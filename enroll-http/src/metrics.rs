@@ -5,10 +5,11 @@
 //! label, so the number of series is known: one per reason, method, source, state.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use enroll_core::master::{Enroller, Observer};
@@ -30,6 +31,7 @@ pub struct Metrics {
     rejections: Family<Label, Counter>,
     accepted: Family<Label, Counter>,
     seconds: Family<Label, Histogram, fn() -> Histogram>,
+    served: Family<Label, Histogram, fn() -> Histogram>,
     redelivered: Counter,
     renewed: Counter,
     fuse_failed: Family<Label, Counter>,
@@ -54,6 +56,7 @@ impl Metrics {
             rejections: Family::default(),
             accepted: Family::default(),
             seconds: Family::new_with_constructor(histogram),
+            served: Family::new_with_constructor(histogram),
             redelivered: Counter::default(),
             renewed: Counter::default(),
             fuse_failed: Family::default(),
@@ -95,6 +98,11 @@ impl Metrics {
             "enroll_seconds",
             "Time to answer a request to enroll",
             self.seconds.clone(),
+        );
+        registry.register(
+            "enroll_request_seconds",
+            "Time to answer any request, by listener",
+            self.served.clone(),
         );
         registry.register(
             "enroll_redelivered",
@@ -240,6 +248,20 @@ fn histogram() -> Histogram {
 /// ```
 pub fn metrics_router(enroller: impl Into<Arc<Enroller>>, metrics: Arc<Metrics>) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state((enroller.into(), metrics))
+}
+
+/// `router`, whose every answer is timed by `metrics` under the name of its `listener`.
+pub fn timed(router: Router, metrics: &Arc<Metrics>, listener: &'static str) -> Router {
+    let served = metrics.served.get_or_create(&label("listener", listener)).clone();
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let served = served.clone();
+        async move {
+            let began = Instant::now();
+            let response = next.run(request).await;
+            served.observe(began.elapsed().as_secs_f64());
+            response
+        }
+    }))
 }
 
 async fn scrape(

@@ -6,6 +6,7 @@ mod harness;
 mod commands;
 mod fuse;
 mod listen;
+mod observed;
 mod renewal;
 
 use harness::{Machine, Master, Serving, in_time};

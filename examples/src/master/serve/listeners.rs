@@ -7,7 +7,7 @@ use axum::Router;
 use enroll_core::issue::x509::Authority;
 use enroll_core::master::Enroller;
 use enroll_core::model::SharedSecret;
-use enroll_http::metrics::{Metrics, metrics_router};
+use enroll_http::metrics::{Metrics, metrics_router, timed};
 use enroll_http::server::{
     AddressLimiter, Drained, EnrollOptions, InstallOptions, Listener, OperatorOptions, Proxies,
     SteadyOptions, enroll_router, operator_router, steady_router,
@@ -86,12 +86,14 @@ fn listeners(
     let tls = || ServerTls::new(identity.slot());
     let options =
         EnrollOptions::new().with_limiter(Arc::clone(&limiter)).with_proxies(Arc::clone(&proxies));
-    let enroll = listener(sockets.enroll, enroll_router(Arc::clone(enroller), options), &proxies);
+    let router = timed(enroll_router(Arc::clone(enroller), options), &metrics, "enroll");
+    let enroll = listener(sockets.enroll, router, &proxies);
     let enroll = if args.allow_plaintext { enroll } else { enroll.with_tls(tls().config()?) };
 
     let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
     let options = SteadyOptions::new().with_limiter(limiter).with_proxies(Arc::clone(&proxies));
-    let steady = listener(sockets.steady, steady_router(Arc::clone(enroller), options), &proxies)
+    let router = timed(steady_router(Arc::clone(enroller), options), &metrics, "steady");
+    let steady = listener(sockets.steady, router, &proxies)
         .with_tls(tls().with_client_auth(members).with_http2().config()?)
         .with_http2();
 
@@ -102,8 +104,8 @@ fn listeners(
         None => install,
     };
     let options = OperatorOptions::new().with_install(install);
-    let operator = operator_router(Arc::clone(enroller), options)
-        .merge(metrics_router(Arc::clone(enroller), metrics));
+    let router = timed(operator_router(Arc::clone(enroller), options), &metrics, "operator");
+    let operator = router.merge(metrics_router(Arc::clone(enroller), metrics));
     let operator = Listener::new(sockets.operator, operator)
         .with_tls(tls().with_http2().config()?)
         .with_http2();
