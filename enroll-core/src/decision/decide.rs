@@ -250,8 +250,8 @@ fn redelivery(
 
 /// The token, if its time has not elapsed and it has a use left.
 fn live(token: &TokenRecord, at: Timestamp) -> Result<&TokenRecord, Rejection> {
-    if at >= token.expires_at {
-        return Err(expired(token));
+    if token.is_out_of_time(at) {
+        return Err(expired(token, at));
     }
     match token.max_uses {
         1 if token.is_spent() => Err(Reason::AlreadyConsumed.into()),
@@ -260,9 +260,13 @@ fn live(token: &TokenRecord, at: Timestamp) -> Result<&TokenRecord, Rejection> {
     }
 }
 
-fn expired(token: &TokenRecord) -> Rejection {
-    Rejection::new(Reason::Expired)
-        .with_detail(format!("The join token expired at {}.", token.expires_at.to_rfc3339()))
+fn expired(token: &TokenRecord, at: Timestamp) -> Rejection {
+    let (minted, ended) = (token.created_at.to_rfc3339(), token.expires_at.to_rfc3339());
+    Rejection::new(Reason::Expired).with_detail(if at < token.expires_at {
+        format!("The join token was minted at {minted}, when the master's clock was ahead.")
+    } else {
+        format!("The join token expired at {ended}.")
+    })
 }
 
 /// The name the node gets: the one the token is bound to, and the one asked for, where both are.

@@ -46,6 +46,16 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
+    /// How far a master's clock may be behind that of the one which minted a token: 5 minutes.
+    pub const CLOCK_LEEWAY: Duration = Duration::from_secs(5 * 60);
+
+    /// Whether its time is over at `at`, or has not come: a clock that was ahead when it minted, and
+    /// was then put right, must not give a token a longer life than it was meant to have.
+    #[must_use]
+    pub fn is_out_of_time(&self, at: Timestamp) -> bool {
+        at >= self.expires_at || at.after(Self::CLOCK_LEEWAY) < self.created_at
+    }
+
     /// Whether no use is left.
     #[must_use]
     pub const fn is_spent(&self) -> bool {
@@ -63,7 +73,7 @@ impl TokenRecord {
             TokenStatus::Consumed
         } else if self.is_spent() {
             TokenStatus::Exhausted
-        } else if at >= self.expires_at {
+        } else if self.is_out_of_time(at) {
             TokenStatus::Expired
         } else {
             TokenStatus::Active
