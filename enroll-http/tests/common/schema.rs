@@ -68,6 +68,10 @@ fn fits(schemas: &Value, schema: &Value, value: &Value) -> Result<(), String> {
         let matching = each.iter().filter(|one| fits(schemas, one, value).is_ok()).count();
         return if matching == 1 { Ok(()) } else { Err(format!("{value} is none of {each:?}")) };
     }
+    if let Some(each) = schema["anyOf"].as_array() {
+        let any = each.iter().any(|one| fits(schemas, one, value).is_ok());
+        return if any { Ok(()) } else { Err(format!("{value} is none of {each:?}")) };
+    }
     let kinds: Vec<&str> = match &schema["type"] {
         Value::String(kind) => vec![kind],
         Value::Array(kinds) => kinds.iter().map(|kind| kind.as_str().unwrap()).collect(),
