@@ -18,6 +18,7 @@ pub(crate) struct Api {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    pub(crate) retry_after: Option<String>,
     /// JSON where it is some, else the text.
     pub(crate) body: Value,
 }
@@ -61,10 +62,11 @@ impl Api {
         };
         let response = request.send().await.expect("an answer");
         let status = response.status().as_u16();
-        let kind = response.headers().get("content-type");
-        let content_type = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("").to_owned();
+        let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let content_type = header("content-type").unwrap_or_default();
+        let retry_after = header("retry-after");
         let text = response.text().await.expect("a whole answer");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, content_type, body }
+        Answer { status, content_type, retry_after, body }
     }
 }
