@@ -45,6 +45,24 @@ fn refused(said: &Said, reason: &str) {
     assert!(said.err.contains(reason), "{said:?}");
 }
 
+/// The value of one series of the master's metrics.
+async fn counted(master: &Master, series: &str) -> String {
+    let scraped = master.api().get("/metrics").await.body;
+    let text = scraped.as_str().expect("a text");
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{series} in {text}")).to_owned()
+}
+
+/// Waits for an event of this kind.
+async fn event(master: &Master, kind: &str) -> Value {
+    in_time(kind, async || {
+        let events = master.json(&["events", "--all"]);
+        let items = events["items"].as_array().expect("a list");
+        items.iter().find(|event| event["type"] == kind).cloned()
+    })
+    .await
+}
+
 /// Waits for a heartbeat later than `seen`; when it was.
 async fn beat(master: &Master, worker: &mut Serving<'_>, seen: Option<Value>) -> Value {
     in_time("a heartbeat", async || {
@@ -109,6 +127,48 @@ async fn c4_after_a_rotation_the_new_secret_counts_and_the_old_one_in_its_grace_
     set(&master, json!({"secret": SECRET, "previous_valid_secs": 3600})).await;
     assert_eq!(bootstrap(&master, &Machine::new(), "ingest-02", ROTATED).code, 0);
     assert_eq!(bootstrap(&master, &Machine::new(), "ingest-03", SECRET).code, 0);
+}
+
+#[tokio::test]
+async fn c4_d5_who_still_uses_the_old_secret_is_counted_and_named() {
+    let master = master();
+    set(&master, json!({"enabled": true, "secret": SECRET})).await;
+    set(&master, json!({"secret": ROTATED, "previous_valid_secs": 3600})).await;
+    let count = "enroll_old_secret_uses_total{method=\"secret\"}";
+    assert_eq!(counted(&master, count).await, "0");
+    assert_eq!(bootstrap(&master, &Machine::new(), "ingest-01", ROTATED).code, 0);
+    assert_eq!(counted(&master, count).await, "0", "it has the new one");
+    assert_eq!(bootstrap(&master, &Machine::new(), "ingest-02", SECRET).code, 0);
+    assert_eq!(counted(&master, count).await, "1");
+    let used = event(&master, "old_secret_used").await;
+    assert_eq!((&used["node_name"], &used["method"]), (&json!("ingest-02"), &json!("secret")));
+    assert!(!used.to_string().contains(SECRET));
+}
+
+#[tokio::test]
+async fn c6_an_unfamiliar_name_is_told_and_counted_and_patterns_keep_others_out() {
+    let master = master();
+    set(&master, json!({"enabled": true, "secret": SECRET})).await;
+    master.json(&["node", "add", "ingest-01"]);
+    refused(&bootstrap(&master, &Machine::new(), "ingest-01", SECRET), "name_taken");
+    assert_eq!(counted(&master, "enroll_unfamiliar_names_total").await, "0");
+    assert_eq!(bootstrap(&master, &Machine::new(), "intruder", SECRET).code, 0);
+    assert_eq!(counted(&master, "enroll_unfamiliar_names_total").await, "1");
+    let told = event(&master, "unfamiliar_name").await;
+    let (name, address) = (json!("intruder"), json!("127.0.0.1"));
+    assert_eq!((&told["node_name"], &told["source_ip"]), (&name, &address));
+    let listed = master.cli(&["node", "list"]).out;
+    assert!(listed.contains("intruder"), "{listed}");
+
+    let path = Machine::new();
+    let secret = path.put("secret", SECRET);
+    let only =
+        ["auto-enrollment", "enable", "--secret-path", &secret, "--name-pattern", "ingest-*"];
+    assert_eq!(master.cli(&only).code, 0);
+    let said = bootstrap(&master, &Machine::new(), "backup-01", SECRET);
+    refused(&said, "denied");
+    assert!(said.err.contains("name patterns"), "the operator is told what to look at: {said:?}");
+    assert_eq!(bootstrap(&master, &Machine::new(), "ingest-02", SECRET).code, 0);
 }
 
 #[tokio::test]

@@ -132,10 +132,39 @@ async fn b4_the_token_comes_from_exactly_one_source() {
     let mut command = machine.command(&["bootstrap", "--token-env", "JOIN_TOKEN"]);
     command.args(at(&master)).args(["--node-name", "node-1"]).env("JOIN_TOKEN", text(&minted));
     assert_eq!(harness::run(&mut command).code, 0);
-    let path = machine.put("invitation", minted["invitation"].as_str().expect("an invitation"));
-    let other = Machine::new();
-    let said = other.run(&["bootstrap", "--join-path", &path, "--node-name", "node-2"]);
-    assert_eq!(said.code, 0, "one string to paste is all it takes: {said:?}");
+}
+
+#[tokio::test]
+async fn d4_one_string_is_all_it_takes_and_a_typo_in_it_opens_no_connection() {
+    let master = Master::start(&[]);
+    let minted = master.json(&["token", "mint", "--node-name", "node-1"]);
+    let invitation = minted["invitation"].as_str().expect("an invitation");
+    let machine = Machine::new();
+    let mut cut = invitation.to_owned();
+    cut.truncate(invitation.len() - 3);
+    let path = machine.put("cut", &cut);
+    let said = machine.run(&["bootstrap", "--join-path", &path]);
+    assert_eq!(said.code, 2, "{said:?}");
+    // Where a connection would be tried, nobody listens.
+    let nowhere = ["--master-url", "https://127.0.0.1:1"];
+    let pin = ["--ca-fingerprint", master.ready("ca_fingerprint")];
+    let mut swapped: Vec<char> = text(&minted).chars().collect();
+    let last = swapped.len() - 8;
+    swapped.swap(last, last - 1);
+    if swapped[last] == swapped[last - 1] {
+        swapped[last] = if swapped[last] == 'a' { 'b' } else { 'a' };
+    }
+    let path = machine.put("swapped", &swapped.into_iter().collect::<String>());
+    let args = [&["bootstrap", "--token-path", &path][..], &nowhere, &pin].concat();
+    let said = machine.run(&args);
+    assert_eq!((said.code, said.err.contains("reach")), (2, false), "{said:?}");
+    assert!(!said.err.contains(text(&minted)), "{said:?}");
+    assert_eq!(master.uses(&minted["id"]).await, (0, 0));
+
+    let path = machine.put("invitation", invitation);
+    let said = machine.run(&["bootstrap", "--join-path", &path]);
+    assert_eq!(said.code, 0, "address, pin, token and name in one: {said:?}");
+    assert_eq!(master.node("node-1").await["state"], "monitoring");
 }
 
 #[tokio::test]
@@ -158,6 +187,32 @@ async fn b7_b8_a_serve_that_waits_goes_over_by_itself_and_its_node_becomes_ready
         (node["health"] == "ready").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn b7_files_lost_mid_run_are_a_failed_heartbeat_and_no_way_back() {
+    let master = Master::start(&[]);
+    let added = master.json(&["node", "add", "node-1"]);
+    let machine = Machine::new();
+    assert_eq!(machine.bootstrap(&master, text(&added), &[]).code, 0);
+    let mut worker = machine.start(&["serve", "--heartbeat-interval", "1s"]);
+    let beat = async |worker: &mut harness::Serving<'_>, seen: &Value| {
+        in_time("a heartbeat", async || {
+            assert!(worker.runs(), "{}", machine.log());
+            let last = master.node("node-1").await["last_seen_at"].clone();
+            (!last.is_null() && last != *seen).then_some(last)
+        })
+        .await
+    };
+    let seen = beat(&mut worker, &Value::Null).await;
+    let (leaf, away) = (machine.state().join("agent.crt"), machine.state().join("away"));
+    std::fs::rename(&leaf, &away).expect("it is there");
+    worker.says("heartbeat failed");
+    assert!(!machine.log().contains("waiting:"), "it does not start over: {}", machine.log());
+    let failed = master.node("node-1").await["last_seen_at"].clone();
+    std::fs::rename(&away, &leaf).expect("it is there");
+    let again = beat(&mut worker, &failed).await;
+    assert!(again.as_str() > seen.as_str(), "{seen} {again}");
 }
 
 #[tokio::test]
@@ -186,4 +241,44 @@ async fn b9_b10_nodes_are_listed_got_by_name_cordoned_and_deleted() {
 
     assert_eq!(master.cli(&["node", "delete", "node-1"]).code, 0);
     assert_eq!(names(&master.json(&["node", "list"])), ["node-2"]);
+}
+
+#[tokio::test]
+async fn b9_b11_b12_the_inventory_of_a_node_comes_from_its_heartbeats() {
+    let master = Master::start(&["--heartbeat-interval-secs", "1"]);
+    let added = master.json(&["node", "add", "node-1", "--label", "rack=b2"]);
+    let machine = Machine::new();
+    let said = machine.bootstrap(&master, text(&added), &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let config = machine.put("tuned.toml", "");
+    let flags = ["--config-path", &config, "--fact", "migration_port=7000", "--label", "rack=a1"];
+    let more = ["--label", "disk=nvme", "--request-timeout", "5s", "--heartbeat-interval", "1s"];
+    let mut worker = machine.start(&[&["serve"][..], &flags, &more].concat());
+    let node = in_time("the inventory", async || {
+        assert!(worker.runs(), "{}", machine.log());
+        let node = master.node("node-1").await;
+        (node["facts"]["migration_port"] == "7000").then_some(node)
+    })
+    .await;
+    let labels = json!({"rack": "b2", "disk": "nvme"});
+    assert_eq!(node["labels"], labels, "the operator's label wins over the machine's own");
+    assert_eq!(
+        (&node["facts"]["os"], &node["arch"]),
+        (&json!("linux"), &json!(std::env::consts::ARCH))
+    );
+    assert!(node["facts"]["hostname"].is_string(), "{node}");
+    let arch = ["node", "list", "--arch", std::env::consts::ARCH, "--status", "ready"];
+    assert_eq!(master.json(&arch)["items"].as_array().map(Vec::len), Some(1));
+    let other = ["node", "list", "--arch", "s390x"];
+    assert_eq!(master.json(&other)["items"].as_array().map(Vec::len), Some(0));
+
+    let viewer = master.json(&["admin", "add", "--name", "ann", "--role", "viewer"]);
+    let token = machine.put("ann", viewer["token"].as_str().expect("a token"));
+    let said =
+        master.cli(&["node", "get", "node-1", "--admin-token-path", &token, "--output", "json"]);
+    let seen: Value =
+        serde_json::from_str(&said.out).unwrap_or_else(|why| panic!("{why}: {said:?}"));
+    let mut members: Vec<&String> = seen.as_object().expect("an object").keys().collect();
+    members.sort();
+    assert_eq!(members, ["arch", "health", "last_seen_at", "name", "state", "status"], "{seen}");
 }

@@ -6,9 +6,10 @@ mod harness;
 use std::net::TcpListener;
 use std::process::Command;
 
-use harness::{Home, Machine, Master, Said, Serving, in_time, run, worker};
+use harness::{Api, Home, Machine, Master, Said, Serving, in_time, run, worker};
 use serde_json::{Value, json};
 
+const BEATS: &str = "enroll_worker_heartbeats_total{outcome=\"ok\"} ";
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
 
 fn master(flags: &[&str]) -> Master {
@@ -69,7 +70,7 @@ async fn a1_the_snippet_of_a_host_has_every_field_filled_in() {
 }
 
 #[tokio::test]
-async fn a2_a4_a5_a_worker_enrolls_from_its_environment_and_needs_the_enroll_url_no_more() {
+async fn a2_a4_a5_a17_a_worker_enrolls_from_its_environment_and_resumes_from_its_volume() {
     let master = master(&["--heartbeat-interval-secs", "1"]);
     let host = master.json(&["node", "add", "worker-1"]);
     let volume = Machine::new();
@@ -133,6 +134,43 @@ async fn a4_a11_a_wrong_secret_is_refused_spends_nothing_and_is_shown_to_the_ope
 }
 
 #[tokio::test]
+async fn a4_d5_two_cluster_secrets_count_while_one_replaces_the_other() {
+    let old = "incorrect-horse-battery-staple-0123456789";
+    let home = Home::new();
+    let path = home.beside("cluster-secret");
+    std::fs::write(&path, format!("{SECRET}\n{old}\n")).expect("the disk is writable");
+    let flags = ["--cluster-secret-path", path.to_str().expect("a path in UTF-8")];
+    let master = home.start(&flags);
+    for (node, secret, told) in [("worker-1", SECRET, 0), ("worker-2", old, 1)] {
+        let host = master.json(&["node", "add", node]);
+        let volume = Machine::new();
+        let mut command = container(&volume, &master, &host, secret);
+        let said = run(command.arg("bootstrap").env("ENROLL_NODE_NAME", node));
+        assert_eq!(said.code, 0, "{said:?}");
+        let metrics = master.api().get("/metrics").await.body;
+        let line = format!("enroll_old_secret_uses_total{{method=\"token_and_secret\"}} {told}\n");
+        assert!(metrics.as_str().is_some_and(|text| text.contains(&line)), "{line}{metrics}");
+    }
+    let used = in_time("the event", async || {
+        let events = master.json(&["events", "--all"]);
+        let items = events["items"].as_array().expect("a list");
+        items.iter().find(|event| event["type"] == "old_secret_used").cloned()
+    })
+    .await;
+    assert_eq!(used["node_name"], "worker-2", "who still has to be given the new one");
+
+    let (status, home) = master.stop();
+    assert!(status.success());
+    std::fs::write(&path, SECRET).expect("the disk is writable");
+    let master = home.start(&flags);
+    let host = master.json(&["node", "add", "worker-1-again"]);
+    let volume = Machine::new();
+    let mut command = container(&volume, &master, &host, old);
+    let said = run(command.arg("bootstrap").env("ENROLL_NODE_NAME", "worker-1-again"));
+    refused(&said, "bad_secret");
+}
+
+#[tokio::test]
 async fn a3_a17_a_spent_token_is_already_consumed_and_regenerate_mints_a_fresh_one() {
     let master = master(&[]);
     let host = master.json(&["node", "add", "worker-1"]);
@@ -186,6 +224,28 @@ async fn a14_a16_silence_degrades_a_host_and_a_heartbeat_brings_it_back() {
         (master.node("worker-1").await["state"] == "monitoring").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a18_the_worker_tells_what_it_does_on_the_port_it_was_given() {
+    let master = master(&["--heartbeat-interval-secs", "1"]);
+    let host = master.json(&["node", "add", "worker-1"]);
+    let volume = Machine::new();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("it is bound").port().to_string();
+    drop(free);
+    let mut command = container(&volume, &master, &host, SECRET);
+    command.env("ENROLL_METRICS_PORT", &port);
+    let mut worker = volume.start_as(command);
+    beat(&master, &mut worker, None).await;
+    let root = volume.file("ca.crt");
+    let scraped = Api::new(&format!("http://127.0.0.1:{port}"), &root, None).get("/metrics").await;
+    let text = scraped.body.as_str().expect("a text");
+    assert_eq!(scraped.status, 200, "{text}");
+    assert!(text.contains("enroll_worker_enrolled 1"), "{text}");
+    let beats = text.lines().find_map(|line| line.strip_prefix(BEATS)?.parse::<u64>().ok());
+    assert!(beats >= Some(1), "{text}");
+    assert!(!text.contains("worker-1"), "no name is a label: {text}");
 }
 
 #[tokio::test]

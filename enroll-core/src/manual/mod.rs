@@ -11,3 +11,6 @@ pub mod writing_a_store {}
 
 #[doc = include_str!("writing_an_issuer.md")]
 pub mod writing_an_issuer {}
+
+#[doc = include_str!("features.md")]
+pub mod features {}

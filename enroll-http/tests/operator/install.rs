@@ -47,25 +47,37 @@ impl Shell {
             std::fs::write(&path, script).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        std::fs::create_dir(dir.path().join("out")).unwrap();
         std::fs::create_dir(dir.path().join("cwd")).unwrap();
         Self(dir)
     }
 
+    /// Runs it as `sh` and as `bash` do, which have to understand the same.
     fn run(&self, snippet: &str) -> Vec<Called> {
-        let place = |name| self.0.path().join(name);
+        let [one, other] = ["sh", "bash"].map(|shell| self.run_in(shell, snippet));
+        let args = |calls: &[Called]| calls.iter().map(|it| it.args.clone()).collect::<Vec<_>>();
+        assert_eq!(args(&one), args(&other), "{snippet}");
+        for (one, other) in one.iter().zip(&other) {
+            assert_eq!(ours(&one.env), ours(&other.env), "{snippet}");
+        }
+        other
+    }
+
+    fn run_in(&self, shell: &str, snippet: &str) -> Vec<Called> {
+        let place = |name: &str| self.0.path().join(name);
         let path = format!("{}:/usr/bin:/bin", self.0.path().display());
-        let status = Command::new("sh")
+        let out = place(&format!("out-{shell}"));
+        std::fs::create_dir(&out).unwrap();
+        let status = Command::new(shell)
             .args(["-c", snippet])
             .env_clear()
             .env("PATH", path)
-            .env("OUT", place("out"))
+            .env("OUT", &out)
             .current_dir(place("cwd"))
             .status();
         assert!(status.unwrap().success(), "{snippet}");
         let left = std::fs::read_dir(place("cwd")).unwrap().count();
         assert_eq!(left, 0, "nothing in the snippet was run as a command");
-        (0..).step_by(2).map_while(|n| self.call(&place("out"), n)).collect()
+        (0..).step_by(2).map_while(|n| self.call(&out, n)).collect()
     }
 
     fn call(&self, out: &Path, n: u32) -> Option<Called> {
@@ -101,7 +113,7 @@ fn ours(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn the_shell_enrolls_with_everything_and_serves_with_nothing() {
+async fn a1_the_shell_enrolls_with_everything_and_serves_with_nothing() {
     let (master, registered) = register(hostile()).await;
     let shell = Shell::new(&["enroll-worker"]);
     let calls = shell.run(registered["install"]["shell"].as_str().unwrap());
@@ -113,7 +125,7 @@ async fn the_shell_enrolls_with_everything_and_serves_with_nothing() {
 }
 
 #[tokio::test]
-async fn docker_is_given_secrets_in_its_environment_only() {
+async fn a1_docker_is_given_secrets_in_its_environment_only() {
     let (master, registered) = register(hostile()).await;
     let shell = Shell::new(&["docker"]);
     let calls = shell.run(registered["install"]["docker"].as_str().unwrap());
@@ -133,7 +145,7 @@ async fn docker_is_given_secrets_in_its_environment_only() {
 }
 
 #[tokio::test]
-async fn systemd_reads_a_file_that_a_shell_reads_the_same_way() {
+async fn a1_systemd_reads_a_file_that_a_shell_reads_the_same_way() {
     let (master, registered) = register(hostile()).await;
     let text = registered["install"]["systemd"].as_str().unwrap();
     // Run it whole, in a place of its own: where it says /etc, this place's.

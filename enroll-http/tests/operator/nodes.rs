@@ -71,7 +71,7 @@ async fn a_wish_that_makes_no_sense_registers_nothing() {
 }
 
 #[tokio::test]
-async fn the_two_upper_roles_see_everything_and_the_others_a_summary() {
+async fn b9_the_two_upper_roles_see_everything_and_the_others_a_summary() {
     let master = Master::start().await;
     let node = master.enroll("worker-1").await;
     let seen = master.beat(&node).await;
@@ -108,7 +108,7 @@ async fn the_operators_labels_win_over_the_nodes_own() {
 }
 
 #[tokio::test]
-async fn a_node_has_a_name_and_its_id_is_not_taken_for_one() {
+async fn b9_a_node_has_a_name_and_its_id_is_not_taken_for_one() {
     let master = Master::start().await;
     let node = master.enroll("worker-1").await;
     let id = node.id.to_string();
@@ -135,7 +135,7 @@ async fn a_node_has_a_name_and_its_id_is_not_taken_for_one() {
 }
 
 #[tokio::test]
-async fn filters_go_by_what_is_shown() {
+async fn b9_filters_go_by_what_is_shown() {
     let master = Master::start().await;
     for name in ["silent", "silent-cordoned"] {
         let node = master.enroll(name).await;
@@ -186,7 +186,7 @@ async fn filters_go_by_what_is_shown() {
 }
 
 #[tokio::test]
-async fn cordoning_twice_is_cordoning_once() {
+async fn b10_cordoning_twice_is_cordoning_once() {
     let master = Master::start().await;
     master.enroll("worker-1").await;
     let operator = Some(master.token(Role::Operator));
@@ -203,7 +203,7 @@ async fn cordoning_twice_is_cordoning_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_node_is_gone_and_so_are_its_tokens() {
+async fn b10_a_deleted_node_is_gone_and_so_are_its_tokens() {
     let master = Master::start().await;
     master.enroll("worker-1").await;
     let token = master.post("/v1/nodes/worker-1/token", json!({})).await.is(201).json;

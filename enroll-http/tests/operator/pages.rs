@@ -37,7 +37,7 @@ fn column(rows: &[Value], member: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tokens_that_are_minted_meanwhile_neither_repeat_nor_hide_others() {
+async fn b3_tokens_that_are_minted_meanwhile_neither_repeat_nor_hide_others() {
     let master = Master::start().await;
     let mint = async || {
         master.pass(1);

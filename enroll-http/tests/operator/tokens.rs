@@ -106,7 +106,7 @@ async fn what_makes_no_sense_is_named_and_never_repeated() {
 }
 
 #[tokio::test]
-async fn revoking_says_204_again_and_409_once_it_is_over() {
+async fn b3_revoking_says_204_again_and_409_once_it_is_over() {
     let master = Master::start().await;
     let mint = async |body| {
         let minted = master.post("/v1/tokens", body).await.is(201).json;
@@ -147,7 +147,7 @@ async fn revoking_says_204_again_and_409_once_it_is_over() {
 }
 
 #[tokio::test]
-async fn expired_tokens_are_listed_only_on_request_with_their_status() {
+async fn b3_expired_tokens_are_listed_only_on_request_with_their_status() {
     let master = Master::start().await;
     for ttl in [60, 600] {
         master.post("/v1/tokens", json!({ "ttl_secs": ttl })).await.is(201);
@@ -166,7 +166,7 @@ async fn expired_tokens_are_listed_only_on_request_with_their_status() {
 }
 
 #[tokio::test]
-async fn redemptions_say_who_when_and_from_where() {
+async fn b3_redemptions_say_who_when_and_from_where() {
     let master = Master::start().await;
     let minted = master.post("/v1/tokens", json!({})).await.is(201).json;
     let text = minted["token"].as_str().unwrap();

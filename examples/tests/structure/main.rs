@@ -3,6 +3,7 @@
 //! What these tables forbid can be changed, but only here, where it is seen.
 
 mod crates;
+mod features;
 mod layout;
 mod rooms;
 mod workspace;
