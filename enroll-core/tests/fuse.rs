@@ -138,6 +138,15 @@ async fn a_refusing_or_silent_worker_leaves_the_node_monitoring() {
 struct Slow {
     done_at: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     undone: AtomicU32,
+    /// How many times it cannot undo.
+    away: AtomicU32,
+}
+
+impl Slow {
+    fn new() -> Arc<Self> {
+        let (undone, away) = (AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self { done_at: Mutex::new(None), undone, away })
+    }
 }
 
 #[async_trait]
@@ -159,6 +168,10 @@ impl Fuser for Slow {
     }
 
     async fn abort(&self, _: &NodeRecord, _: &FuseRecord) -> Result<(), FuseFailure> {
+        if self.away.load(Ordering::SeqCst) > 0 {
+            self.away.fetch_sub(1, Ordering::SeqCst);
+            return Err(FuseFailure { source: "slow_error".into(), detail: "It is away.".into() });
+        }
         self.undone.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -168,12 +181,10 @@ impl Fuser for Slow {
 async fn i12_a_success_after_the_deadline_is_refused_and_undone() {
     let Bench { clock, store, enroller } = bench();
     let late = Arc::clone(&clock);
-    let fuser = Arc::new(Slow {
-        done_at: Mutex::new(Some(Arc::new(move || {
-            late.0.fetch_add(i64::try_from(OVERDUE.as_millis()).unwrap(), Ordering::SeqCst);
-        }))),
-        undone: AtomicU32::new(0),
-    });
+    let fuser = Slow::new();
+    *fuser.done_at.lock().unwrap() = Some(Arc::new(move || {
+        late.0.fetch_add(i64::try_from(OVERDUE.as_millis()).unwrap(), Ordering::SeqCst);
+    }));
     let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
     let bench = Bench { clock, store, enroller };
     bench.member().await;
@@ -187,7 +198,7 @@ async fn i12_a_success_after_the_deadline_is_refused_and_undone() {
 #[tokio::test]
 async fn i12_a_success_that_a_deletion_overtook_is_undone() {
     let Bench { clock, store, enroller } = bench();
-    let fuser = Arc::new(Slow { done_at: Mutex::new(None), undone: AtomicU32::new(0) });
+    let fuser = Slow::new();
     let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
     let bench = Bench { clock, store, enroller };
     let pem = bench.member().await;
@@ -196,6 +207,24 @@ async fn i12_a_success_that_a_deletion_overtook_is_undone() {
     bench.enroller.delete_node(&name(), false, "admin").await.unwrap();
     assert_eq!(fuser.undone.load(Ordering::SeqCst), 1);
     bench.enroller.tend().await.unwrap();
+}
+
+#[tokio::test]
+async fn i12_what_cannot_be_undone_at_once_is_undone_later() {
+    let Bench { clock, store, enroller } = bench();
+    let fuser = Slow::new();
+    let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    bench.member().await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    fuser.away.store(2, Ordering::SeqCst);
+    bench.enroller.delete_node(&name(), false, "admin").await.unwrap();
+    bench.enroller.tend().await.unwrap();
+    assert_eq!(fuser.undone.load(Ordering::SeqCst), 0, "the outside is away");
+    for _ in 0..2 {
+        bench.enroller.tend().await.unwrap();
+        assert_eq!(fuser.undone.load(Ordering::SeqCst), 1, "once it is there, and once");
+    }
 }
 
 #[tokio::test]
@@ -227,7 +256,7 @@ async fn an_attempt_begun_twice_asks_the_worker_once() {
 #[tokio::test]
 async fn a_worker_is_handed_its_part_while_it_is_being_fused_and_at_no_other_time() {
     let Bench { clock, store, enroller } = bench();
-    let fuser = Arc::new(Slow { done_at: Mutex::new(None), undone: AtomicU32::new(0) });
+    let fuser = Slow::new();
     let enroller = enroller.with_fuser(fuser as Arc<dyn Fuser>, DEADLINE);
     let bench = Bench { clock, store, enroller };
     let pem = bench.member().await;

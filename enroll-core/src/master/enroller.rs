@@ -1,7 +1,7 @@
 //! The facade.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -14,8 +14,8 @@ use super::stamps::Stamps;
 use crate::decision::AutoEnrollment;
 use crate::issue::Issuer;
 use crate::model::{
-    AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, SharedSecret,
-    SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
+    AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, FuseRecord,
+    NodeRecord, SharedSecret, SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
 };
 use crate::store::{Beat, Store};
 
@@ -38,6 +38,8 @@ pub struct Enroller {
     pub(super) reserved: BTreeSet<String>,
     pub(super) command_kinds: BTreeMap<String, CommandClass>,
     pub(super) fuser: Option<(Arc<dyn Fuser>, Duration)>,
+    /// Attempts that could not be undone outside yet.
+    pub(super) owed: Mutex<VecDeque<(NodeRecord, FuseRecord)>>,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) in_use: Option<Arc<dyn InUse>>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -83,6 +85,7 @@ impl Enroller {
             reserved: BTreeSet::new(),
             command_kinds: BTreeMap::new(),
             fuser: None,
+            owed: Mutex::default(),
             policy: Arc::new(AllowAll::new()),
             in_use: None,
             observers: Vec::new(),

@@ -5,7 +5,7 @@
 //! is in the store, so the watchdog goes on after a restart, on any master.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,9 +61,13 @@ pub trait Fuser: Send + Sync {
     /// Undoes whatever there is of it outside, running or done; nothing to undo is a success.
     ///
     /// # Errors
-    /// [`FuseFailure`] when it could not; an operator has to look.
+    /// [`FuseFailure`] when it could not. The master that asked tries again for as long as it runs;
+    /// after that an operator has to look.
     async fn abort(&self, node: &NodeRecord, fuse: &FuseRecord) -> Result<(), FuseFailure>;
 }
+
+/// Attempts whose undoing is tried again, at most.
+const MOST_OWED: usize = 1024;
 
 /// How often the watchdog looks: 1 s.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -129,6 +133,7 @@ impl Enroller {
     }
 
     /// Looks after every running attempt once: asks how far it got, ends what is past its deadline.
+    /// Then tries again what could not be undone outside.
     ///
     /// # Errors
     /// [`Error`] when the store cannot say.
@@ -137,12 +142,14 @@ impl Enroller {
         let mut page = Page::first(100);
         loop {
             let nodes = self.store.nodes(page, filter.clone()).await?;
-            let Some(last) = nodes.last().map(|node| node.name.clone()) else { return Ok(()) };
+            let Some(last) = nodes.last().map(|node| node.name.clone()) else { break };
             for node in &nodes {
                 self.tend_fuse(node).await?;
             }
             page = Page { after: Some(last), limit: 100 };
         }
+        self.undo_what_is_owed().await;
+        Ok(())
     }
 
     /// [`tend`](Self::tend)s every [`WATCH_INTERVAL`] until `stop` is ready: what a master runs
@@ -261,8 +268,27 @@ impl Enroller {
 
     async fn undo_fuse(&self, node: &NodeRecord, fuse: &FuseRecord) {
         let Some((fuser, _)) = &self.fuser else { return };
-        if let Err(failure) = fuser.abort(node, fuse).await {
-            tracing::warn!(node = %node.id, attempt = %fuse.attempt, source = failure.source, "a fuse could not be undone outside");
+        if let Err(FuseFailure { source, detail }) = fuser.abort(node, fuse).await {
+            tracing::warn!(node = %node.id, attempt = %fuse.attempt, source, detail, "a fuse could not be undone outside; it is tried again");
+            self.owe(node.clone(), fuse.clone());
+        }
+    }
+
+    fn owe(&self, node: NodeRecord, fuse: FuseRecord) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if owed.len() < MOST_OWED {
+            owed.push_back((node, fuse));
+        }
+    }
+
+    /// Tries once more to undo the one that has waited longest. One at a time: what is away makes
+    /// each of them wait, and the deadlines of others with them.
+    async fn undo_what_is_owed(&self) {
+        let Some((fuser, _)) = &self.fuser else { return };
+        let next = self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some((node, fuse)) = next else { return };
+        if fuser.abort(&node, &fuse).await.is_err() {
+            self.owe(node, fuse);
         }
     }
 }
