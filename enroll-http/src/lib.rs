@@ -2,9 +2,14 @@
 //! client.
 
 pub mod client;
+mod exposition;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod integrations;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod server;
 pub mod tls;
 pub mod wire;
+
+pub use exposition::exposition;

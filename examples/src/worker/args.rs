@@ -123,6 +123,9 @@ pub(super) struct Options {
     /// The agent's image [default: portainer/agent, of the version that Portainer has].
     #[arg(long, global = true, value_name = "IMAGE")]
     pub(super) fuse_image: Option<String>,
+    /// The socket of what runs containers here, e.g. /var/run/docker.sock: they are reported too.
+    #[arg(long, global = true, value_name = "SOCKET")]
+    pub(super) runtime_socket: Option<PathBuf>,
     /// The log file whose end commands of kind logs may show.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) workload_log: Option<PathBuf>,

@@ -33,6 +33,8 @@ pub(super) struct AgentFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fuse_image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime_socket: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workload_log: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) workload_exec: Vec<String>,
@@ -56,6 +58,7 @@ pub(super) struct Config {
     pub(super) allow_plaintext: bool,
     pub(super) fuse_with: Option<FuseWith>,
     pub(super) fuse_image: Option<String>,
+    pub(super) runtime_socket: Option<PathBuf>,
     pub(super) workload_log: Option<PathBuf>,
     pub(super) workload_exec: Vec<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -96,6 +99,7 @@ impl Config {
             allow_plaintext: options.allow_plaintext || allowed(env)?,
             fuse_with: options.fuse_with.or(file.fuse_with),
             fuse_image: options.fuse_image.clone().or(file.fuse_image),
+            runtime_socket: options.runtime_socket.clone().or(file.runtime_socket),
             workload_log: options.workload_log.clone().or(file.workload_log),
             workload_exec: told_or(&options.workload_exec, file.workload_exec),
             labels: merged(file.labels, &options.labels),
@@ -116,6 +120,7 @@ impl Config {
             request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
             fuse_with: self.fuse_with,
             fuse_image: self.fuse_image.clone(),
+            runtime_socket: self.runtime_socket.clone(),
             workload_log: self.workload_log.clone(),
             workload_exec: self.workload_exec.clone(),
             labels: self.labels.clone(),

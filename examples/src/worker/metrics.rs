@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use enroll_core::worker::{WorkerEvent, WorkerObserver};
+use enroll_core::worker::{Telemetry, WorkerEvent, WorkerObserver};
+use enroll_http::exposition;
 use enroll_http::server::Listener;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -104,8 +105,13 @@ impl WorkerObserver for Metrics {
     }
 }
 
-/// Opens the listener; a port in use is the operator's to know at once.
-pub(super) async fn listener(port: u16, metrics: Arc<Metrics>) -> Result<Listener, Exit> {
+/// Opens the listener, which also shows what `machine` measures; a port in use is the operator's to
+/// know at once.
+pub(super) async fn listener(
+    port: u16,
+    metrics: Arc<Metrics>,
+    machine: Arc<dyn Telemetry>,
+) -> Result<Listener, Exit> {
     let address = SocketAddr::from(([0, 0, 0, 0], port));
     let tcp = tokio::net::TcpListener::bind(address).await.map_err(|why| {
         Exit::usage(format!(
@@ -114,8 +120,14 @@ pub(super) async fn listener(port: u16, metrics: Arc<Metrics>) -> Result<Listene
     })?;
     let render = move || async move {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        ([(CONTENT_TYPE, kind)], metrics.render())
+        let (own, measured) = (metrics.render(), exposition(&machine.metrics().await));
+        // One text has one end.
+        let own = own.strip_suffix(END).unwrap_or(&own);
+        ([(CONTENT_TYPE, kind)], [own, &measured, END].concat())
     };
     let router = Router::new().route("/metrics", get(render));
     Ok(Listener::new(tcp, router))
 }
+
+/// What OpenMetrics wants last.
+const END: &str = "# EOF\n";

@@ -10,6 +10,7 @@ use enroll_core::worker::{
     WorkerObserver,
 };
 use enroll_http::client::HttpMaster;
+use enroll_http::host::HostTelemetry;
 use serde_json::json;
 
 use super::args::{Cli, Command, Options, Output};
@@ -57,6 +58,7 @@ struct Wired {
     first: First,
     dir: StateDir,
     told: Arc<Told>,
+    machine: Arc<HostTelemetry>,
     worker: Worker,
 }
 
@@ -128,7 +130,16 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     if let Some(secs) = options.retry_secs {
         worker = worker.with_retry_for(std::time::Duration::from_secs(secs));
     }
-    Ok(Wired { config, first, dir, told, worker })
+    let machine = Arc::new(machine(&config));
+    Ok(Wired { config, first, dir, told, machine, worker })
+}
+
+fn machine(config: &Config) -> HostTelemetry {
+    let machine = HostTelemetry::new();
+    match &config.runtime_socket {
+        Some(socket) => machine.with_runtime(socket),
+        None => machine,
+    }
 }
 
 fn client(url: &str, first: &First, config: &Config) -> Result<HttpMaster, Exit> {
@@ -161,9 +172,9 @@ async fn bootstrap(options: &Options) -> Result<(), Exit> {
 }
 
 async fn serve(options: &Options) -> Result<(), Exit> {
-    let Wired { config, first, dir, told, worker } = wire(options)?;
+    let Wired { config, first, dir, told, machine, worker } = wire(options)?;
     let metrics = Metrics::new();
-    let measured = metrics::listener(config.metrics_port, Arc::clone(&metrics)).await?;
+    let measured = metrics::listener(config.metrics_port, Arc::clone(&metrics), machine).await?;
     if let Ok(address) = measured.local_addr() {
         tracing::info!(%address, "metrics");
     }
