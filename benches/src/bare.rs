@@ -10,10 +10,11 @@ use enroll_store_sqlite::statements::REDEMPTION;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Statement};
 
+use crate::plan::Failure;
+
 /// A connection with the durability of the store's own.
 pub(crate) struct Bare(Connection);
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// The values of one redemption, statement by statement, in the order of its parameters.
 type Bound = Vec<Vec<Value>>;
 

@@ -1,37 +1,87 @@
 //! What a user would measure, beside its limit, in one run.
 
 mod bare;
+mod client;
+mod cpu;
+mod enrollments;
+mod heartbeats;
+mod herd;
+mod instructions;
+mod issuing;
 mod measure;
+mod members;
+mod plan;
+mod plot;
+mod process;
 mod redemptions;
 mod report;
+mod rest;
+mod server;
+mod tables;
+mod tokens;
 
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
-/// Measures durable redemptions per second through the SQLite store, beside the same statements run
-/// bare in one transaction per as many: the limit.
+use plan::{Failure, Part, Plan};
+
+/// Measures what enrolling costs, each figure beside its limit: the same work with nothing around
+/// it.
 ///
 /// Both are measured in turn, round by round, so that a machine whose speed drifts moves both; quote
-/// the ratio, not the rates. Build with --release.
+/// the ratios, not the rates. Build with --release, and leave the machine alone meanwhile.
 #[derive(Debug, Parser)]
-#[command(name = "enroll-bench", version, about, long_about)]
+#[command(
+    name = "enroll-bench",
+    version,
+    about,
+    long_about,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
+    #[command(subcommand)]
+    helper: Option<Helper>,
+    /// Measure this alone; repeat it for more.
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
     /// Rounds; each figure is the median of them.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Redemptions per round by one caller; 64 callers make ten times as many.
+    /// Redemptions per round by one caller; many callers make ten times as many.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
     redemptions: u32,
     /// Tokens that stand in the table besides.
     #[arg(long, default_value_t = 10_000)]
     tokens: u32,
+    /// Machines in the herd; each needs two file descriptors.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    herd: u32,
     /// The directory to measure in; its disk is what is measured.
     #[arg(long, value_name = "DIR")]
     dir: Option<std::path::PathBuf>,
+    /// Draws the shares of the limits into this file as well, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<std::path::PathBuf>,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+}
+
+/// What else this program does.
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// Counts the instructions of the hot path without its cryptography, and holds them against the
+    /// figures on file.
+    ///
+    /// Instructions, not seconds: the same on a busy machine. Needs valgrind.
+    Instructions(instructions::Args),
+    /// Does one of the things whose instructions are counted.
+    #[command(hide = true)]
+    Repeat(instructions::Repeat),
+    /// Serves what is measured.
+    #[command(hide = true)]
+    Serve(server::ServeArgs),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -45,22 +95,50 @@ enum Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let plan = redemptions::Plan {
+    match cli.helper {
+        Some(Helper::Serve(args)) => return ended(block_on(server::serve(args))),
+        Some(Helper::Instructions(args)) => return ended(instructions::guard(&args)),
+        Some(Helper::Repeat(repeat)) => return ended(instructions::repeat(&repeat)),
+        None => {}
+    }
+    let plan = Plan {
         rounds: cli.rounds,
         redemptions: cli.redemptions,
         tokens: cli.tokens,
+        herd: cli.herd,
         dir: cli.dir.unwrap_or_else(std::env::temp_dir),
     };
-    let figures = match redemptions::run(&plan) {
-        Ok(figures) => figures,
+    let parts = if cli.only.is_empty() { Part::value_variants().to_vec() } else { cli.only };
+    ended(block_on(run(&plan, &parts)).and_then(|sections| {
+        match cli.output {
+            Output::Text => println!("{}", report::text(&plan, &sections)),
+            Output::Json => println!("{}", report::json(&plan, &sections)),
+        }
+        match cli.plot {
+            Some(path) => Ok(std::fs::write(path, plot::svg(&sections))?),
+            None => Ok(()),
+        }
+    }))
+}
+
+fn ended(how: Result<(), Failure>) -> ExitCode {
+    match how {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("enroll-bench: {why}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    match cli.output {
-        Output::Text => println!("{}", report::table(&plan, &figures)),
-        Output::Json => println!("{}", report::json(&plan, &figures)),
     }
-    ExitCode::SUCCESS
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+async fn run(plan: &Plan, parts: &[Part]) -> Result<Vec<measure::Section>, Failure> {
+    let mut sections = Vec::new();
+    for part in parts {
+        sections.push(part.measure(plan).await?);
+    }
+    Ok(sections)
 }

@@ -1,4 +1,4 @@
-//! Rates, and what is said of them.
+//! What was measured, and what is said of it.
 
 use std::time::Duration;
 
@@ -28,26 +28,85 @@ pub(crate) fn per_second(count: u32, took: Duration) -> f64 {
     f64::from(count) / took.as_secs_f64()
 }
 
-/// One thing measured beside its limit.
+/// What a value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Unit {
+    #[serde(rename = "per second")]
+    PerSecond,
+    #[serde(rename = "µs")]
+    Micros,
+    #[serde(rename = "ms")]
+    Millis,
+    #[serde(rename = "s")]
+    Seconds,
+    #[serde(rename = "MiB")]
+    Mebibytes,
+    #[serde(rename = "")]
+    Count,
+}
+
+impl Unit {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerSecond => "/s",
+            Self::Micros => "µs",
+            Self::Millis => "ms",
+            Self::Seconds => "s",
+            Self::Mebibytes => "MiB",
+            Self::Count => "",
+        }
+    }
+}
+
+/// One thing measured, beside its limit where it has one.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
-    pub(crate) per_second: Spread,
-    pub(crate) limit_per_second: Spread,
+    pub(crate) unit: Unit,
+    pub(crate) value: Spread,
+    pub(crate) limit: Option<Limit>,
+}
+
+/// What a figure stands beside.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Limit {
+    pub(crate) what: String,
+    pub(crate) value: Spread,
     /// Of each round's two values, not of the medians.
     pub(crate) ratio: Spread,
 }
 
 impl Figure {
-    pub(crate) fn of(what: impl Into<String>, pairs: &[(f64, f64)]) -> Self {
-        let all = |value: fn(&(f64, f64)) -> f64| Spread::of(pairs.iter().map(value).collect());
-        Self {
-            what: what.into(),
-            per_second: all(|pair| pair.0),
-            limit_per_second: all(|pair| pair.1),
-            ratio: all(|pair| pair.0 / pair.1),
-        }
+    /// One that has no limit.
+    pub(crate) fn alone(what: impl Into<String>, unit: Unit, values: Vec<f64>) -> Self {
+        Self { what: what.into(), unit, value: Spread::of(values), limit: None }
     }
+
+    /// One beside `limit`, round by round.
+    pub(crate) fn beside(
+        what: impl Into<String>,
+        unit: Unit,
+        values: &[f64],
+        limit: impl Into<String>,
+        limits: &[f64],
+    ) -> Self {
+        let ratios = values.iter().zip(limits).map(|(value, limit)| value / limit).collect();
+        let limit = Limit {
+            what: limit.into(),
+            value: Spread::of(limits.to_vec()),
+            ratio: Spread::of(ratios),
+        };
+        Self { limit: Some(limit), ..Self::alone(what, unit, values.to_vec()) }
+    }
+}
+
+/// Figures that belong together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Section {
+    pub(crate) title: String,
+    /// What a reader has to know of how it was measured.
+    pub(crate) notes: Vec<String>,
+    pub(crate) figures: Vec<Figure>,
 }
 
 #[cfg(test)]
@@ -64,7 +123,8 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_round_by_round() {
-        let figure = Figure::of("x", &[(1.0, 2.0), (10.0, 10.0)]);
-        assert_eq!((figure.ratio.min, figure.ratio.max), (0.5, 1.0));
+        let figure = Figure::beside("x", Unit::PerSecond, &[1.0, 10.0], "y", &[2.0, 10.0]);
+        let ratio = figure.limit.expect("it has one").ratio;
+        assert_eq!((ratio.min, ratio.max), (0.5, 1.0));
     }
 }

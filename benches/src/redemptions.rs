@@ -1,38 +1,27 @@
 //! Redemptions through the store, by 1 caller and by 64.
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use enroll_core::decision::Decision;
-use enroll_core::model::{NameState, Sha256, Snapshot, Timestamp};
-use enroll_core::store::{Redeem, RedeemOutcome, Redemptions as _, Tokens as _};
+use enroll_core::model::{NameState, Snapshot, Timestamp};
+use enroll_core::store::{Redeem, RedeemOutcome, Redemptions as _};
 use enroll_core::testing::{Claimant, Fixtures, TestToken};
 use enroll_store_sqlite::SqliteStore;
 
 use crate::bare::Bare;
-use crate::measure::{Figure, per_second};
-
-/// How much is measured, and where.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) rounds: u32,
-    pub(crate) redemptions: u32,
-    pub(crate) tokens: u32,
-    pub(crate) dir: PathBuf,
-}
+use crate::measure::{Figure, Section, Unit, per_second};
+use crate::plan::{Failure, Plan};
+use crate::tokens;
 
 /// Callers at once, and operations in one bare transaction.
 const MANY: u32 = 64;
 /// Redemptions by many callers, for one by a single caller.
 const TIMES: u32 = 10;
 
-type Failure = Box<dyn Error + Send + Sync>;
-
 impl Plan {
     /// All tokens in the table: those that are redeemed, and those that only stand there.
-    pub(crate) const fn all_tokens(&self) -> u32 {
+    const fn all_tokens(&self) -> u32 {
         self.tokens + self.rounds * (self.alone() + self.together())
     }
 
@@ -46,70 +35,66 @@ impl Plan {
 }
 
 /// Measures every round in turn: store alone, bare alone, store with many, bare with many.
-pub(crate) fn run(plan: &Plan) -> Result<Vec<Figure>, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measured(plan))
-}
-
-async fn measured(plan: &Plan) -> Result<Vec<Figure>, Failure> {
+pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
     let dir = tempfile::Builder::new().prefix("enroll-bench-").tempdir_in(&plan.dir)?;
     let fixtures = Fixtures::new();
-    eprintln!("minting {} tokens", plan.all_tokens());
     let (stored, bare) = (dir.path().join("store.db"), dir.path().join("bare.db"));
-    let mut tokens = mint(&fixtures, plan, &stored).await?.into_iter();
+    let tokens = tokens::make(&fixtures, AT, plan.all_tokens());
+    tokens::write(&fixtures, &tokens, &stored).await?;
     std::fs::copy(&stored, &bare)?;
     let store = SqliteStore::open(&stored).await?;
     let mut bare = Bare::open(&bare)?;
-    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    let mut tokens = tokens.into_iter();
+    let (mut alone, mut together) = (Pairs::default(), Pairs::default());
     for round in 1..=plan.rounds {
-        eprintln!("round {round} of {}", plan.rounds);
+        eprintln!("redemptions: round {round} of {}", plan.rounds);
         // Both sides redeem the same tokens, each in its own copy of the database.
         let batch: Vec<TestToken> = tokens.by_ref().take(plan.alone() as usize).collect();
         let ours = one_by_one(&store, wishes(&fixtures, &batch)?).await?;
         let limit = bare.run(&wishes(&fixtures, &batch)?, 1)?;
-        alone.push((per_second(plan.alone(), ours), per_second(plan.alone(), limit)));
+        alone.add(plan.alone(), ours, limit);
         let batch: Vec<TestToken> = tokens.by_ref().take(plan.together() as usize).collect();
         let ours = many_at_once(&store, wishes(&fixtures, &batch)?).await?;
         let limit = bare.run(&wishes(&fixtures, &batch)?, MANY as usize)?;
-        together.push((per_second(plan.together(), ours), per_second(plan.together(), limit)));
+        together.add(plan.together(), ours, limit);
     }
-    Ok(vec![
-        Figure::of("1 caller | 1 per transaction", &alone),
-        Figure::of("64 callers | 64 per transaction", &together),
-    ])
+    Ok(Section {
+        title: "durable redemptions through SQLite".into(),
+        notes: vec![format!(
+            "the limit is the same statements bare; {} tokens in the table",
+            plan.all_tokens()
+        )],
+        figures: vec![
+            alone.figure("1 caller", "at 1 per transaction"),
+            together.figure("64 callers", "at 64 per transaction"),
+        ],
+    })
+}
+
+/// Rates of every round, ours and the limit's.
+#[derive(Default)]
+struct Pairs {
+    ours: Vec<f64>,
+    limits: Vec<f64>,
+}
+
+impl Pairs {
+    fn add(&mut self, count: u32, ours: Duration, limit: Duration) {
+        self.ours.push(per_second(count, ours));
+        self.limits.push(per_second(count, limit));
+    }
+
+    fn figure(&self, what: &str, limit: &str) -> Figure {
+        Figure::beside(what, Unit::PerSecond, &self.ours, limit, &self.limits)
+    }
 }
 
 const AT: Timestamp = Fixtures::START;
 
-/// One-shot tokens, minted in the order of their ids, as a master mints them.
-async fn mint(fixtures: &Fixtures, plan: &Plan, path: &Path) -> Result<Vec<TestToken>, Failure> {
-    let store = SqliteStore::open(path).await?;
-    let mut tokens: Vec<TestToken> = Vec::with_capacity(plan.all_tokens() as usize);
-    while tokens.len() < plan.all_tokens() as usize {
-        let mut writes = tokio::task::JoinSet::new();
-        for _ in 0..256.min(plan.all_tokens() as usize - tokens.len()) {
-            // Each in a millisecond of its own: ids of one millisecond differ in 29 bits, which so many
-            // would find two of alike in.
-            let minted = AT.after(Duration::from_millis(tokens.len() as u64));
-            let mut token = fixtures.token(minted);
-            token.record.max_uses = 1;
-            let (store, mint) = (store.clone(), fixtures.mint(&token));
-            writes.spawn(async move { store.mint(mint).await.map(drop) });
-            tokens.push(token);
-        }
-        while let Some(written) = writes.join_next().await {
-            written??;
-        }
-    }
-    Ok(tokens)
-}
-
 /// The redemptions of `tokens`, each by a machine of its own with one certificate.
 fn wishes(fixtures: &Fixtures, tokens: &[TestToken]) -> Result<Vec<Redeem>, Failure> {
     let wish = |token: &TestToken| {
-        // Ids tell upper from lower case, and names have only the lower.
-        let own = Sha256::of(token.record.id.to_string().as_bytes()).to_hex();
-        let claimant = Claimant::new(token, &format!("w-{}", &own[..16]));
+        let claimant = Claimant::new(token, &tokens::name(token));
         let seen =
             Snapshot { token: Some(token.record.clone()), name: NameState::Unknown, prior: None };
         let Ok(Decision::Approved(approval)) = fixtures.decide(&claimant, &seen, AT) else {
@@ -162,4 +147,18 @@ async fn redeem(store: &SqliteStore, wish: Redeem) -> Result<(), Failure> {
         RedeemOutcome::Enrolled(_) => Ok(()),
         other => Err(format!("a redemption was lost: {other:?}").into()),
     }
+}
+
+/// Redeems so many tokens of a fresh database, one after the other: what is counted in instructions.
+pub(crate) async fn repeat(times: u32) -> Result<(), Failure> {
+    let dir = tempfile::tempdir()?;
+    let fixtures = Fixtures::new();
+    let path = dir.path().join("store.db");
+    // As many however many are used, so that the table is the same.
+    let made = tokens::make(&fixtures, AT, 2_000);
+    tokens::write(&fixtures, &made, &path).await?;
+    let store = SqliteStore::open(&path).await?;
+    let mut used = wishes(&fixtures, &made)?;
+    used.truncate(times as usize);
+    one_by_one(&store, used).await.map(drop)
 }

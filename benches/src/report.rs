@@ -3,52 +3,73 @@
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use crate::measure::{Figure, Spread};
-use crate::redemptions::Plan;
+use crate::measure::{Section, Spread, Unit};
+use crate::plan::Plan;
 
-pub(crate) fn table(plan: &Plan, figures: &[Figure]) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["durable redemptions through SQLite", "per second", "limit", "ratio"]);
-    for figure in figures {
-        table.add_row([
-            figure.what.clone(),
-            rate(figure.per_second),
-            rate(figure.limit_per_second),
-            ratio(figure.ratio),
-        ]);
+pub(crate) fn text(plan: &Plan, sections: &[Section]) -> String {
+    let mut text = String::new();
+    for section in sections {
+        text.push_str(&table(section));
+        text.push('\n');
+        for note in &section.notes {
+            text.push_str(&format!("{note}\n"));
+        }
+        text.push('\n');
     }
-    format!(
-        "{table}\nmedian (least to greatest) of {} rounds, in turn; the limit is the same statements bare\n{} tokens in the table, {} cores, {}",
+    text.push_str(&format!(
+        "median (least to greatest) of {} rounds, each measured beside its limit in turn; {} cores, {}{}",
         plan.rounds,
-        plan.all_tokens(),
         cores(),
         plan.dir.display(),
-    )
+        if cfg!(debug_assertions) { "; NOT a release build" } else { "" },
+    ));
+    text
 }
 
-fn rate(spread: Spread) -> String {
-    format!("{:.0} ({:.0} to {:.0})", spread.median, spread.min, spread.max)
+fn table(section: &Section) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([section.title.as_str(), "measured", "limit", "of the limit"]);
+    for figure in &section.figures {
+        let (limit, ratio) = match &figure.limit {
+            Some(limit) => (
+                format!("{} {}", shown(limit.value, figure.unit), limit.what),
+                spread(limit.ratio, 2),
+            ),
+            None => (String::new(), String::new()),
+        };
+        table.add_row([figure.what.clone(), shown(figure.value, figure.unit), limit, ratio]);
+    }
+    table.to_string()
 }
 
-fn ratio(spread: Spread) -> String {
-    format!("{:.2} ({:.2} to {:.2})", spread.median, spread.min, spread.max)
+fn shown(value: Spread, unit: Unit) -> String {
+    let digits = usize::from(value.median < 100.0);
+    format!("{} {}", spread(value, digits), unit.as_str()).trim_end().to_owned()
 }
 
-pub(crate) fn json(plan: &Plan, figures: &[Figure]) -> Value {
+fn spread(spread: Spread, digits: usize) -> String {
+    let Spread { min, median, max } = spread;
+    if min == max {
+        return format!("{median:.digits$}");
+    }
+    format!("{median:.digits$} ({min:.digits$} to {max:.digits$})")
+}
+
+pub(crate) fn json(plan: &Plan, sections: &[Section]) -> Value {
     json!({
-        "v": 1,
+        "v": 2,
         "rounds": plan.rounds,
         "redemptions": plan.redemptions,
-        "tokens": plan.all_tokens(),
+        "tokens": plan.tokens,
         "cores": cores(),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "release": !cfg!(debug_assertions),
-        "figures": figures,
+        "sections": sections,
     })
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(0, usize::from)
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,0 +1,54 @@
+//! What is measured, how much of it, and where.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::measure::Section;
+use crate::{enrollments, heartbeats, herd, issuing, redemptions, rest, tables};
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// How much is measured, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) rounds: u32,
+    pub(crate) redemptions: u32,
+    pub(crate) tokens: u32,
+    pub(crate) herd: u32,
+    pub(crate) dir: PathBuf,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Durable redemptions through the SQLite store, beside the same statements bare.
+    Redemptions,
+    /// Enrollments in process, beside their cryptography alone.
+    Issuing,
+    /// Whole enrollments over TLS, beside a bare hello over the same TLS.
+    Enrollments,
+    /// Machines that all come at once.
+    Herd,
+    /// Heartbeats over kept connections, beside a bare JSON request.
+    Heartbeats,
+    /// The reference binaries at rest: memory, start-up, size.
+    Rest,
+    /// What operators do, by the size of the table.
+    Tables,
+}
+
+impl Part {
+    pub(crate) async fn measure(self, plan: &Plan) -> Result<Section, Failure> {
+        match self {
+            Self::Redemptions => redemptions::measure(plan).await,
+            Self::Issuing => issuing::measure(plan).await,
+            Self::Enrollments => enrollments::measure(plan).await,
+            Self::Herd => herd::measure(plan).await,
+            Self::Heartbeats => heartbeats::measure(plan).await,
+            Self::Rest => rest::measure(plan).await,
+            Self::Tables => tables::measure(plan).await,
+        }
+    }
+}
