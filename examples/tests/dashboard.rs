@@ -10,15 +10,17 @@ use serde_json::Value;
 const DASHBOARD: &str = include_str!("../dashboards/fleet.json");
 
 /// Words of PromQL that name no metric, and the labels it groups by.
-const NO_METRICS: [&str; 13] = [
+const NO_METRICS: [&str; 15] = [
     "by",
     "health",
     "histogram_quantile",
     "increase",
+    "instance",
     "le",
     "max",
     "method",
     "min",
+    "node",
     "outcome",
     "rate",
     "reason",

@@ -61,6 +61,12 @@ impl HttpOptions {
         self.plaintext = true;
         self
     }
+
+    /// Whether `http://` URLs are let through.
+    #[cfg(feature = "portainer")]
+    pub(crate) const fn allows_plaintext(&self) -> bool {
+        self.plaintext
+    }
 }
 
 impl Default for HttpOptions {

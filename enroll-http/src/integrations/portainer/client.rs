@@ -29,8 +29,7 @@ pub struct PortainerOptions {
     url: String,
     agents_url: Option<String>,
     roots: WebRoots,
-    request: Duration,
-    plaintext: bool,
+    http: HttpOptions,
     insecure_poll: bool,
 }
 
@@ -45,10 +44,10 @@ impl PortainerOptions {
             url: url.into(),
             agents_url: None,
             roots: WebRoots::System,
-            request: Self::REQUEST,
-            plaintext: false,
+            http: HttpOptions::new(),
             insecure_poll: false,
         }
+        .with_request_timeout(Self::REQUEST)
     }
 
     /// Where agents call Portainer, if not where the master does.
@@ -68,14 +67,14 @@ impl PortainerOptions {
     /// When a call is given up.
     #[must_use]
     pub const fn with_request_timeout(mut self, request: Duration) -> Self {
-        self.request = request;
+        self.http = self.http.with_connect_timeout(request).with_request_timeout(request);
         self
     }
 
     /// Lets `http://` URLs through: the API key then crosses the network in clear.
     #[must_use]
     pub const fn danger_allow_plaintext(mut self) -> Self {
-        self.plaintext = true;
+        self.http = self.http.danger_allow_plaintext();
         self
     }
 
@@ -119,7 +118,7 @@ impl PortainerClient {
     pub fn new(options: &PortainerOptions, key: &SecretText) -> Result<Self, PortainerSetupError> {
         let url = |text: &str| crate::client::base(text).map_err(PortainerSetupError::Url);
         let base = url(&options.url)?;
-        if base.scheme() != "https" && !options.plaintext {
+        if base.scheme() != "https" && !options.http.allows_plaintext() {
             return Err(PortainerSetupError::Url(ClientError::Plaintext));
         }
         let agents_url = options.agents_url.as_ref().unwrap_or(&options.url);
@@ -130,13 +129,7 @@ impl PortainerClient {
             return Err(PortainerSetupError::ApiKey);
         }
         value.set_sensitive(true);
-        let mut http = HttpOptions::new()
-            .with_connect_timeout(options.request)
-            .with_request_timeout(options.request);
-        if options.plaintext {
-            http = http.danger_allow_plaintext();
-        }
-        let client = http_client(options.roots.client()?, &http)?;
+        let client = http_client(options.roots.client()?, &options.http)?;
         let insecure_poll = options.insecure_poll;
         Ok(Self { client, base, agents_url, key: value, insecure_poll })
     }
