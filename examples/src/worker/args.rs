@@ -40,7 +40,8 @@ Examples:
   enroll-worker bootstrap --join-path invitation.txt
   enroll-worker bootstrap --master-url https://master:7480 --ca-fingerprint sha256:… \\
       --token-path token.txt --node-name worker-1
-  enroll-worker serve";
+  enroll-worker serve
+  enroll-worker serve --runtime-socket /var/run/docker.sock --fuse-with docker";
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum Command {

@@ -279,6 +279,8 @@ const EXAMPLES: &str = "\
 Examples:
   enroll-master serve
   enroll-master serve --advertise fleet.example --issue x509 --issue api_key
+  enroll-master serve --fuser portainer --portainer-url https://portainer.example:9443 \\
+      --portainer-api-key-path portainer.key
   enroll-master serve --enroll-listen 127.0.0.1:0 --steady-listen 127.0.0.1:0 --operator-listen 127.0.0.1:0
 
 Once it answers, <data-dir>/ready.json says where. SIGTERM lets requests in flight finish, then ends
