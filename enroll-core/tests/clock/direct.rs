@@ -17,8 +17,8 @@ use enroll_core::model::{
 use enroll_core::store::{MemoryStore, Store};
 use enroll_core::testing::FixedClock;
 use enroll_core::worker::{
-    Answer, Beat, BeatAnswer, CallError, CommandReport, Credentials, EnrollCall, Master, Proofs,
-    RecoverCall, Refusal, RenewCall, StateDir, Worker, WorkerError,
+    Answer, Beat, BeatAnswer, CallError, CommandReport, Credentials, EnrollCall, FuseTask, Master,
+    Proofs, RecoverCall, Refusal, RenewCall, StateDir, Worker, WorkerError,
 };
 use tempfile::TempDir;
 
@@ -200,6 +200,10 @@ impl Master for Direct {
             signature: call.signature.clone(),
         };
         renewed(self.enroller.recover(&request).await.unwrap())
+    }
+
+    async fn fuse_task(&self, _: &Credentials) -> Result<FuseTask, CallError> {
+        Err(CallError::Refused(Refusal::new("not_found", 404)))
     }
 
     async fn acknowledge(&self, _: &Credentials, _: &CommandReport) -> Result<(), CallError> {
