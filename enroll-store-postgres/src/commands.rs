@@ -9,7 +9,7 @@ use enroll_core::store::{Commands, Finish, Page, QueueOutcome, StoreError};
 use crate::error::Failure;
 use crate::rows::command_columns;
 use crate::transaction::Transaction;
-use crate::{PostgresStore, journal, nodes, rows, values};
+use crate::{PostgresStore, journal, masters, nodes, rows, values};
 
 #[async_trait]
 impl Commands for PostgresStore {
@@ -18,10 +18,13 @@ impl Commands for PostgresStore {
         command: CommandRecord,
         event: Event,
     ) -> Result<QueueOutcome, StoreError> {
-        self.write("queue a command", &(command, event), |transaction, (command, event)| {
-            Box::pin(queue(transaction, command, event))
-        })
-        .await
+        let queued = self
+            .write("queue a command", &(command, event), |transaction, (command, event)| {
+                Box::pin(queue(transaction, command, event))
+            })
+            .await?;
+        self.changed();
+        Ok(queued)
     }
 
     async fn open_commands(
@@ -122,6 +125,7 @@ async fn queue(
         return Ok(QueueOutcome::Full);
     }
     journal::insert_event(transaction, event).await?;
+    masters::notify(transaction).await?;
     Ok(QueueOutcome::Queued)
 }
 

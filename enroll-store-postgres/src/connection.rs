@@ -10,13 +10,14 @@ use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Failure, OpenError, OpenErrorKind, Unfit};
+use crate::listen::Ear;
 use crate::options::Options;
 
 /// The oldest server whose functions the statements use.
 pub(crate) const MIN_SERVER: i32 = 140_000;
 
-/// A pool of connections to the server at `url`, none of them made yet.
-pub(crate) fn pool(url: &str, options: &Options) -> Result<Pool, OpenError> {
+/// A pool of connections to the server at `url`, none of them made yet, and how it is listened to.
+pub(crate) fn pool(url: &str, options: &Options) -> Result<(Pool, Ear), OpenError> {
     let refused = |kind, why: &'static str| OpenError::new(kind, why);
     // What is wrong with an address is not shown, because a password may stand in it.
     let mut config: Config = url
@@ -25,7 +26,8 @@ pub(crate) fn pool(url: &str, options: &Options) -> Result<Pool, OpenError> {
     settle(&mut config, options);
     if is_local(&config) && config.get_ssl_mode() != SslMode::Require {
         config.ssl_mode(SslMode::Disable);
-        return build(Manager::from_config(config, NoTls, MANAGER), options);
+        let ear = Ear { config: config.clone(), tls: None };
+        return Ok((build(Manager::from_config(config, NoTls, MANAGER), options)?, ear));
     }
     if config.get_ssl_mode() == SslMode::Disable {
         let why = "a server on another host is spoken to over TLS only; remove `sslmode=disable`";
@@ -38,7 +40,8 @@ pub(crate) fn pool(url: &str, options: &Options) -> Result<Pool, OpenError> {
     // The driver's default would go on without TLS where the server offers none.
     config.ssl_mode(SslMode::Require);
     let connect = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
-    build(Manager::from_config(config, connect, MANAGER), options)
+    let ear = Ear { config: config.clone(), tls: Some(connect.clone()) };
+    Ok((build(Manager::from_config(config, connect, MANAGER), options)?, ear))
 }
 
 /// Sets what the address leaves open.
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_not_repeated() {
         let url = "postgres://u:s3cret@h/d?no_such=option";
-        let error = pool(url, &Options::new()).unwrap_err();
+        let error = pool(url, &Options::new()).err().unwrap();
         assert_eq!(error.kind(), OpenErrorKind::Address);
         assert!(!format!("{error:?} {error}").contains("s3cret"));
     }

@@ -8,12 +8,14 @@
 //! and refused as revoked. No redemption is carried out on a timeline that is not on record: the
 //! statement that spends a use checks it.
 
-use deadpool_postgres::Object;
 use std::sync::PoisonError;
 
-use crate::PostgresStore;
+use deadpool_postgres::Object;
+use enroll_core::model::{Event, Timestamp, What};
+
 use crate::connection::{self, Server};
 use crate::error::Failure;
+use crate::{PostgresStore, journal, masters, rows};
 
 impl PostgresStore {
     /// Raises the fence if the server is another than the one on record.
@@ -39,9 +41,11 @@ impl PostgresStore {
 
     async fn raise_fence_on(&self, client: &Object, server: &Server) -> Result<(), Failure> {
         client.batch_execute(&self.inner.begin).await?;
-        let raised = client.execute(RAISE, &[&server.system_id, &server.timeline]).await;
+        let raised = raise(client, server).await;
         client.batch_execute(if raised.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-        if raised? == 1 {
+        if raised? {
+            // The clock of another server is another clock.
+            self.inner.clock.set(client).await?;
             tracing::warn!(
                 timeline = server.timeline,
                 "the database server was promoted or restored: join tokens minted before are void"
@@ -51,9 +55,23 @@ impl PostgresStore {
     }
 }
 
+/// Raises the fence and journals that, if the server is another than the one on record.
+async fn raise(client: &Object, server: &Server) -> Result<bool, Failure> {
+    let Some(row) = client.query_opt(RAISE, &[&server.system_id, &server.timeline]).await? else {
+        return Ok(false);
+    };
+    let (epoch, at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let what = What::FenceRaised { epoch: u64::try_from(epoch).unwrap_or(0) };
+    let event = Event::new(Timestamp::from_unix_millis(at), what);
+    client.execute(journal::INSERT_EVENTS, &[&vec![rows::json(&event)?]]).await?;
+    client.query(masters::NOTIFY, &[&masters::CHANNEL]).await?;
+    Ok(true)
+}
+
 /// `raise` locks and writes the one row of the fence, and only if the server is another than the one
 /// on record.
 const RAISE: &str = "UPDATE enroll_fence
     SET system_id = $1, timeline = $2, epoch = epoch + 1, previous_floor = floor, floor = epoch + 1,
         raised_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, acknowledged_at = NULL
-    WHERE one = 1 AND (system_id, timeline) IS DISTINCT FROM ($1, $2)";
+    WHERE one = 1 AND (system_id, timeline) IS DISTINCT FROM ($1, $2)
+    RETURNING epoch, raised_at";

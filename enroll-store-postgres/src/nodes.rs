@@ -20,8 +20,8 @@ use crate::error::Failure;
 use crate::rows::node_columns;
 use crate::transaction::Transaction;
 use crate::{
-    PostgresStore, beats, commands, identities, journal, node_list, redemptions, rows, tokens,
-    values,
+    PostgresStore, beats, commands, identities, journal, masters, node_list, redemptions, rows,
+    tokens, values,
 };
 
 #[async_trait]
@@ -76,10 +76,13 @@ impl Nodes for PostgresStore {
         at: Timestamp,
         event: Event,
     ) -> Result<DeleteOutcome, StoreError> {
-        self.write("delete a node", &(name, at, event), |transaction, (name, at, event)| {
-            Box::pin(delete(transaction, name, *at, event))
-        })
-        .await
+        let deleted = self
+            .write("delete a node", &(name, at, event), |transaction, (name, at, event)| {
+                Box::pin(delete(transaction, name, *at, event))
+            })
+            .await?;
+        self.changed();
+        Ok(deleted)
     }
 
     async fn transition(&self, step: Transition) -> Result<Option<NodeRecord>, StoreError> {
@@ -188,6 +191,7 @@ async fn delete(
     identities::revoke_of_node(transaction, node.id, at).await?;
     redemptions::close_under(transaction, name, at).await?;
     journal::insert_event(transaction, event).await?;
+    masters::notify(transaction).await?;
     Ok(DeleteOutcome::Deleted(Box::new(node)))
 }
 

@@ -40,6 +40,9 @@ impl PostgresStore {
             let failure = match self.redeem_once(redeem).await {
                 Ok(Some(node)) => {
                     self.journalled(1).await;
+                    if matches!(redeem.approval.take(), Take::Held(_)) {
+                        self.tell().await;
+                    }
                     return Ok(RedeemOutcome::Enrolled(Box::new(node)));
                 }
                 Ok(None) => match self.seen_by(redeem).await? {

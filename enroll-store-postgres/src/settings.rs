@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use enroll_core::model::{AdminRecord, BearerDigest, Event};
-use enroll_core::store::{Admins, Probe, Setting, Settings, StoreError};
+use enroll_core::store::{Admins, Finding, Probe, Setting, Settings, StoreError};
 
 use crate::error::Failure;
 use crate::transaction::{Transaction, Values};
-use crate::{PostgresStore, journal, rows, values};
-
-/// On what masters are told that a setting was changed.
-pub(crate) const CHANNEL: &str = "enroll_settings";
+use crate::{PostgresStore, diagnose, journal, masters, rows, values};
 
 /// For how long one write that worked shows that writing works.
 const WRITE_SHOWS_FOR: Duration = Duration::from_secs(1);
@@ -80,10 +77,13 @@ impl Settings for PostgresStore {
         event: Event,
     ) -> Result<bool, StoreError> {
         let given = (key, value, expected, event);
-        self.write("change a setting", &given, |transaction, (key, value, expected, event)| {
-            Box::pin(put(transaction, key, value, *expected, event))
-        })
-        .await
+        let written = self
+            .write("change a setting", &given, |transaction, (key, value, expected, event)| {
+                Box::pin(put(transaction, key, value, *expected, event))
+            })
+            .await?;
+        self.changed();
+        Ok(written)
     }
 }
 
@@ -102,7 +102,7 @@ async fn put(
         _ => journalled(transaction, CHANGE_SETTING, values![key, value, expected], event).await?,
     };
     if written {
-        transaction.execute(NOTIFY, values![CHANNEL]).await?;
+        masters::notify(transaction).await?;
     }
     Ok(written)
 }
@@ -135,6 +135,10 @@ impl Probe for PostgresStore {
         .await?;
         *wrote = Some(Instant::now());
         Ok(())
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>, StoreError> {
+        diagnose::look(self).await
     }
 }
 
@@ -185,9 +189,6 @@ pub(crate) const INSERT_SETTING: &str =
 /// `change_setting` locks and writes one row, and only if nobody changed it since.
 pub(crate) const CHANGE_SETTING: &str =
     "UPDATE enroll_settings SET value = $2, version = version + 1 WHERE key = $1 AND version = $3";
-
-/// `notify` tells every master that listens, when the transaction is committed.
-pub(crate) const NOTIFY: &str = "SELECT pg_notify($1, '')";
 
 /// `read_probe` reads one row.
 pub(crate) const READ_PROBE: &str = "SELECT writes FROM enroll_probe WHERE one = 1";

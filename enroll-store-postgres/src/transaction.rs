@@ -311,6 +311,8 @@ impl PostgresStore {
             let server = timeout(self.patience(), connection::check(client)).await;
             self.recognise(client, server.map_err(|_| Failure::TimedOut)??).await?;
         }
+        let kept = timeout(self.patience(), self.inner.clock.keep(client)).await;
+        kept.map_err(|_| Failure::TimedOut)??;
         Ok(session)
     }
 

@@ -19,7 +19,11 @@ impl Commands for SqliteStore {
         command: CommandRecord,
         event: Event,
     ) -> Result<QueueOutcome, StoreError> {
-        self.write("queue a command", move |transaction| queue(transaction, &command, &event)).await
+        let queued = self
+            .write("queue a command", move |transaction| queue(transaction, &command, &event))
+            .await?;
+        self.changed();
+        Ok(queued)
     }
 
     async fn open_commands(

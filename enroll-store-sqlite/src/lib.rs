@@ -31,6 +31,7 @@ mod connection;
 mod error;
 mod identities;
 mod journal;
+mod masters;
 mod node_list;
 mod nodes;
 mod options;
@@ -58,7 +59,7 @@ use std::thread;
 use std::time::Instant;
 
 use enroll_core::store::StoreError;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 
 pub use error::{OpenError, OpenErrorKind};
 pub use options::Options;
@@ -83,6 +84,8 @@ struct Inner {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
+    /// How often something was changed that others wait for.
+    changes: watch::Sender<u64>,
     /// When a write last showed that writing works.
     wrote: Mutex<Option<Instant>>,
     /// Removed after the file in it is closed.
@@ -155,6 +158,7 @@ impl Inner {
             readers: Readers::start(reading, options)
                 .map_err(|error: std::io::Error| unusable(error))?,
             writer: Writer::start(writing, options).map_err(unusable)?,
+            changes: watch::Sender::default(),
             wrote: Mutex::new(None),
             #[cfg(feature = "testing")]
             directory: None,

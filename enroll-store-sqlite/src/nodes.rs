@@ -65,7 +65,11 @@ impl Nodes for SqliteStore {
         event: Event,
     ) -> Result<DeleteOutcome, StoreError> {
         let name = name.clone();
-        self.write("delete a node", move |transaction| delete(transaction, &name, at, &event)).await
+        let deleted = self
+            .write("delete a node", move |transaction| delete(transaction, &name, at, &event))
+            .await?;
+        self.changed();
+        Ok(deleted)
     }
 
     async fn transition(&self, step: Transition) -> Result<Option<NodeRecord>, StoreError> {

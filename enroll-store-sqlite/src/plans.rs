@@ -8,8 +8,8 @@ use rusqlite::{Connection, StatementStatus};
 
 use crate::options::Options;
 use crate::{
-    commands, connection, identities, journal, node_list, nodes, redemptions, schema, settings,
-    tokens,
+    commands, connection, identities, journal, masters, node_list, nodes, redemptions, schema,
+    settings, tokens,
 };
 
 /// Every statement that has a plan, by the name in its doc.
@@ -69,6 +69,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("remove_admin", settings::REMOVE_ADMIN),
     ("setting", settings::SETTING),
     ("change_setting", settings::CHANGE_SETTING),
+    ("take_duty", masters::TAKE_DUTY),
 ];
 
 /// Those that walk a table: of operators, who are few, and of nodes, to count them.

@@ -28,7 +28,13 @@ impl Redemptions for SqliteStore {
     }
 
     async fn redeem(&self, wanted: Redeem) -> Result<RedeemOutcome, StoreError> {
-        self.write("redeem a token", |transaction| redeem(transaction, wanted)).await
+        let replaces = matches!(wanted.approval.take(), Take::Held(_));
+        let outcome =
+            self.write("redeem a token", |transaction| redeem(transaction, wanted)).await?;
+        if replaces {
+            self.changed();
+        }
+        Ok(outcome)
     }
 
     async fn redeliver(&self, wanted: Redeliver) -> Result<RedeliverOutcome, StoreError> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use enroll_core::model::{AdminRecord, BearerDigest, Event};
-use enroll_core::store::{Admins, Probe, Setting, Settings, StoreError};
+use enroll_core::store::{Admins, Finding, Probe, Setting, Settings, StoreError};
 use rusqlite::named_params;
 
 use crate::error::Failure;
@@ -69,7 +69,7 @@ impl Settings for SqliteStore {
         event: Event,
     ) -> Result<bool, StoreError> {
         let key = key.to_owned();
-        self.write("change a setting", move |transaction| {
+        let written = self.write("change a setting", move |transaction| {
             if expected == 0 {
                 let values = named_params! { ":key": key, ":value": value };
                 return journalled(transaction, INSERT_SETTING, values, &event);
@@ -78,8 +78,10 @@ impl Settings for SqliteStore {
             let Ok(expected) = rows::integer(expected) else { return Ok(false) };
             let values = named_params! { ":key": key, ":value": value, ":expected": expected };
             journalled(transaction, CHANGE_SETTING, values, &event)
-        })
-        .await
+        });
+        let written = written.await?;
+        self.changed();
+        Ok(written)
     }
 }
 
@@ -108,7 +110,31 @@ impl Probe for SqliteStore {
         *wrote = Some(Instant::now());
         Ok(())
     }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>, StoreError> {
+        let (synchronous, mode) = self
+            .write("look at the settings", |transaction| {
+                let synchronous = transaction.find(SYNCHRONOUS, &[], |row| row.get::<i64>())?;
+                let mode = transaction.find(JOURNAL_MODE, &[], |row| row.get::<String>())?;
+                Ok((synchronous.unwrap_or(0), mode.unwrap_or_default()))
+            })
+            .await?;
+        let says = format!("journal_mode is {mode}, synchronous is {synchronous} (2 is FULL).");
+        // Set when the file was opened; it would take a fault of this crate to find otherwise.
+        let is_durable = synchronous >= FULL && mode == "wal";
+        let next = "Restart the master; if it stays so, report it as a bug.";
+        Ok(vec![if is_durable {
+            Finding::good("durability", says)
+        } else {
+            Finding::bad("durability", says, next)
+        }])
+    }
 }
+
+/// `PRAGMA synchronous` that syncs at every commit.
+const FULL: i64 = 2;
+const SYNCHRONOUS: &str = "SELECT synchronous FROM pragma_synchronous";
+const JOURNAL_MODE: &str = "SELECT journal_mode FROM pragma_journal_mode";
 
 /// Runs a statement that writes one row or none, journals `event` if it wrote, and says whether.
 fn journalled(

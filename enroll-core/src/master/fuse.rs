@@ -4,7 +4,6 @@
 //! deletion or a deadline overtakes it, and what it then comes to is refused and undone. All of it
 //! is in the store, so the watchdog goes on after a restart, on any master.
 
-use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -68,9 +67,6 @@ pub trait Fuser: Send + Sync {
 
 /// Attempts whose undoing is tried again, at most.
 const MOST_OWED: usize = 1024;
-
-/// How often the watchdog looks: 1 s.
-pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Enroller {
     /// Lets operators fuse nodes, by `fuser`, each attempt within `deadline`.
@@ -150,20 +146,6 @@ impl Enroller {
         }
         self.undo_what_is_owed().await;
         Ok(())
-    }
-
-    /// [`tend`](Self::tend)s every [`WATCH_INTERVAL`] until `stop` is ready: what a master runs
-    /// beside its listeners.
-    pub async fn tend_until(&self, stop: impl Future<Output = ()> + Send) {
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            if tokio::time::timeout(WATCH_INTERVAL, &mut stop).await.is_ok() {
-                return;
-            }
-            if let Err(cause) = self.tend().await {
-                tracing::warn!(%cause, "the watchdog could not look");
-            }
-        }
     }
 
     pub(super) async fn tend_fuse_of(&self, name: &NodeName) -> Result<(), Error> {
@@ -283,7 +265,7 @@ impl Enroller {
 
     /// Tries once more to undo the one that has waited longest. One at a time: what is away makes
     /// each of them wait, and the deadlines of others with them.
-    async fn undo_what_is_owed(&self) {
+    pub(super) async fn undo_what_is_owed(&self) {
         let Some((fuser, _)) = &self.fuser else { return };
         let next = self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((node, fuse)) = next else { return };

@@ -20,6 +20,7 @@ mod policy;
 mod recover;
 mod redemption;
 mod stamps;
+mod watch;
 
 pub use auto::{AutoEnrollmentChange, AutoEnrollmentView};
 pub use builtin_fuser::BuiltinFuser;
@@ -27,7 +28,7 @@ pub use config::MasterConfig;
 pub use enroll::{Admission, Verdict};
 pub use enroller::Enroller;
 pub use error::{Error, ErrorKind};
-pub use fuse::{FuseProgress, Fuser, WATCH_INTERVAL};
+pub use fuse::{FuseProgress, Fuser};
 pub use fuse_command::FuseCommands;
 pub use hand_over::HandOverVerdict;
 pub use members::{
@@ -38,3 +39,4 @@ pub use operator::{
     MintRequest, Minted, OperatorError, RegisterRequest, Registered, RevokeVerdict,
 };
 pub use policy::{AllowAll, Candidate, Denial, InUse, Policy};
+pub use watch::{DUTY_SPAN, SETTINGS_INTERVAL, WATCH_INTERVAL};

@@ -79,6 +79,10 @@ pub enum What {
     AdminRemoved { name: String },
     /// A setting was changed.
     SettingChanged { key: String },
+    /// The store was found promoted or restored: the tokens minted before are void.
+    FenceRaised { epoch: u64 },
+    /// An operator said that they know of it.
+    FenceAcknowledged { epoch: u64 },
 }
 
 impl Event {

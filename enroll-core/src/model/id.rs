@@ -71,6 +71,8 @@ ids! {
     FuseId
     /// The id of a command.
     CommandId
+    /// The id of a master for as long as it runs.
+    MasterId
 }
 
 /// A text that is no UUID.

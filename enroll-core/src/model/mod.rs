@@ -37,7 +37,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use event::{Event, JournalledEvent, What};
 pub use fuse::{FuseEnd, FuseFailure, FuseRecord, Handover};
 pub use host::{Host, HostError};
-pub use id::{AttemptId, CommandId, FuseId, IdError, IdentityId, NodeId, RedemptionId};
+pub use id::{AttemptId, CommandId, FuseId, IdError, IdentityId, MasterId, NodeId, RedemptionId};
 pub use invitation::{Invitation, InvitationError};
 pub use name::{NameError, NodeName};
 pub use node::{Action, Health, Method, Role, Status, TokenStatus, TrustState, UnknownWord};

@@ -14,6 +14,7 @@ mod commands;
 mod error;
 mod identities;
 mod journal;
+mod masters;
 mod memory;
 mod nodes;
 mod redemptions;
@@ -24,10 +25,11 @@ pub use commands::{Commands, Finish, QueueOutcome};
 pub use error::{StoreError, StoreErrorKind};
 pub use identities::{Identities, IdentityKey, Member, RenewOutcome, Renewal, UseOutcome};
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
+pub use masters::{Fence, Masters};
 pub use memory::MemoryStore;
 pub use nodes::{Beat, DeleteOutcome, NodeCount, NodeFilter, Nodes, Transition};
 pub use redemptions::{Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions};
-pub use settings::{Admins, Probe, Setting, Settings};
+pub use settings::{Admins, Finding, Probe, Setting, Settings};
 pub use tokens::{Mint, MintOutcome, NameRule, RevokeOutcome, Tokens};
 
 /// One page of a list: `limit` rows at most, in the list's order, that come after `after`.
@@ -50,7 +52,7 @@ impl<K> Page<K> {
 
 /// Everything a master keeps: the sum of the traits by noun.
 pub trait Store:
-    Redemptions + Tokens + Nodes + Identities + Commands + Admins + Settings + Journal + Probe
+    Redemptions + Tokens + Nodes + Identities + Commands + Admins + Settings + Journal + Masters + Probe
 {
 }
 
@@ -63,6 +65,7 @@ impl<S> Store for S where
         + Admins
         + Settings
         + Journal
+        + Masters
         + Probe
         + ?Sized
 {

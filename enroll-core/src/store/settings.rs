@@ -84,4 +84,57 @@ pub trait Probe: Send + Sync {
     /// # Errors
     /// [`StoreError`] when it cannot.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Looks how it stands: whether what was acknowledged survives a crash, and whatever else an
+    /// operator ought to know.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot say.
+    async fn diagnose(&self) -> Result<Vec<Finding>, StoreError>;
+}
+
+/// One thing that was looked at, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    what: &'static str,
+    says: String,
+    next: Option<&'static str>,
+}
+
+impl Finding {
+    /// All is well with `what`, a stable word.
+    #[must_use]
+    pub fn good(what: &'static str, says: impl Into<String>) -> Self {
+        Self { what, says: says.into(), next: None }
+    }
+
+    /// All is not well with it; `next` is what to do, a sentence.
+    #[must_use]
+    pub fn bad(what: &'static str, says: impl Into<String>, next: &'static str) -> Self {
+        Self { what, says: says.into(), next: Some(next) }
+    }
+
+    /// What was looked at, in a stable word.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// How it stands, in a sentence.
+    #[must_use]
+    pub fn says(&self) -> &str {
+        &self.says
+    }
+
+    /// What to do about it; `None` where all is well.
+    #[must_use]
+    pub const fn next(&self) -> Option<&'static str> {
+        self.next
+    }
+
+    /// Whether all is well.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.next.is_none()
+    }
 }

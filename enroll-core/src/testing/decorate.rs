@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError};
 /// ```
 /// use std::future::Future;
 ///
-/// use enroll_core::store::{MemoryStore, Probe, StoreError};
+/// use enroll_core::store::{Finding, MemoryStore, Probe, StoreError};
 /// use enroll_core::testing::{Decorator, Operation};
 ///
 /// /// A store whose probe says what it likes.
@@ -33,13 +33,17 @@ use crate::store::{Store, StoreError};
 ///     }
 /// }
 /// enroll_core::decorate_store! {
-///     Boastful: Redemptions Tokens Nodes Identities Commands Admins Settings Journal
+///     Boastful: Redemptions Tokens Nodes Identities Commands Admins Settings Journal Masters
 /// }
 ///
 /// #[async_trait::async_trait]
 /// impl Probe for Boastful {
 ///     async fn probe(&self) -> Result<(), StoreError> {
 ///         Ok(())
+///     }
+///
+///     async fn diagnose(&self) -> Result<Vec<Finding>, StoreError> {
+///         Ok(vec![Finding::good("everything", "It could not be better.")])
 ///     }
 /// }
 /// ```
@@ -101,7 +105,12 @@ pub enum Operation {
     Attempts,
     RecordEvents,
     Events,
+    TakeDuty,
+    NextChange,
+    Fence,
+    AcknowledgeFence,
     Probe,
+    Diagnose,
 }
 
 /// Implements traits of [`store`](crate::store) for a [`Decorator`], each method by handing on.
@@ -232,8 +241,23 @@ macro_rules! __store_methods {
             page: $crate::store::Page<u64>
         ) -> Vec<$crate::model::JournalledEvent>;
     }}};
+    ($generics:tt $store:tt Masters) => { $crate::__hand_on! { $generics $store Masters {
+        TakeDuty take_duty(
+            duty: &str,
+            holder: $crate::model::MasterId,
+            span: std::time::Duration
+        ) -> bool;
+        NextChange next_change(seen: u64) -> u64;
+        Fence fence() -> Option<$crate::store::Fence>;
+        AcknowledgeFence acknowledge_fence(
+            epoch: u64,
+            at: $crate::model::Timestamp,
+            event: $crate::model::Event
+        ) -> bool;
+    }}};
     ($generics:tt $store:tt Probe) => { $crate::__hand_on! { $generics $store Probe {
         Probe probe() -> ();
+        Diagnose diagnose() -> Vec<$crate::store::Finding>;
     }}};
 }
 

@@ -127,5 +127,5 @@ impl<S: Store> Decorator for FlakyStore<S> {
 
 crate::decorate_store! {
     [S: Store] [FlakyStore<S>]:
-    Redemptions Tokens Nodes Identities Commands Admins Settings Journal Probe
+    Redemptions Tokens Nodes Identities Commands Admins Settings Journal Masters Probe
 }

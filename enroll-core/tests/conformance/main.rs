@@ -23,7 +23,7 @@ fn every_law_is_named_once_and_by_its_clause() {
     for clause in [
         "r1", "r2", "r3", "r4", "r5", "r6", "r7", "t1", "t2", "t3", "t4", "t5", "n1", "n2", "n3",
         "n4", "n5", "n6", "q1", "q2", "q3", "q4", "i1", "i2", "i3", "i4", "a1", "a2", "a3", "c1",
-        "j1", "j2",
+        "j1", "j2", "m1", "m2", "m3", "m4",
     ] {
         let ours = |name: &&str| name.split('_').next() == Some(clause);
         assert!(names.iter().any(ours), "no law of {clause}");

@@ -32,7 +32,7 @@ impl Decorator for Overwriting {
         call.await
     }
 }
-decorate_store! { Overwriting: Nodes Identities Commands Settings Journal Probe }
+decorate_store! { Overwriting: Nodes Identities Commands Settings Journal Masters Probe }
 
 #[async_trait::async_trait]
 impl Redemptions for Overwriting {

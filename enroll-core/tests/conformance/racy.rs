@@ -35,7 +35,7 @@ impl Decorator for Racy {
         call.await
     }
 }
-decorate_store! { Racy: Tokens Nodes Identities Commands Journal Probe }
+decorate_store! { Racy: Tokens Nodes Identities Commands Journal Masters Probe }
 
 impl Racy {
     /// Lets time go by between check and act: until somebody else has checked too, if anybody does.

@@ -103,6 +103,14 @@ impl Cluster {
         self.address_at(&self.home.display().to_string())
     }
 
+    /// How a store reaches it over its socket: as a URL, to which `?options=…` may be added.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let host = self.home.display().to_string().replace('/', "%2F");
+        let (port, user, database) = (self.port, Self::USER, Self::DATABASE);
+        format!("postgres://{user}@{host}:{port}/{database}")
+    }
+
     /// How a store reaches it over TCP, on the loopback interface.
     #[must_use]
     pub fn tcp_address(&self) -> String {

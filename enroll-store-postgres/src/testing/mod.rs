@@ -3,12 +3,14 @@
 //! Everything here reads the environment, starts processes and writes to standard error, which the
 //! store itself never does.
 
+mod audit;
 mod binaries;
 mod cluster;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use audit::audit;
 pub use cluster::{Cluster, Setup, Stop};
 
 use crate::{OpenError, Options, PostgresStore};
@@ -73,5 +75,5 @@ pub fn fresh_url(cluster: &Cluster) -> String {
     cluster
         .sql(&format!("CREATE SCHEMA {schema} AUTHORIZATION {}", Cluster::USER))
         .expect("a superuser may make a schema");
-    format!("{} options='-csearch_path={schema}'", cluster.address())
+    format!("{}?options=-csearch_path%3D{schema}", cluster.url())
 }

@@ -3,6 +3,7 @@
 mod admins;
 mod error;
 mod nodes;
+mod state;
 mod tokens;
 
 pub use error::OperatorError;

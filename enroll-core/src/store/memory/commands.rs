@@ -26,6 +26,7 @@ impl Commands for MemoryStore {
         state.command_places.insert(command.id, place);
         state.commands.insert(place, command);
         state.journal(event);
+        self.changed();
         Ok(QueueOutcome::Queued)
     }
 

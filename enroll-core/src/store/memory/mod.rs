@@ -7,6 +7,7 @@
 mod commands;
 mod identities;
 mod journal;
+mod masters;
 mod nodes;
 mod redemptions;
 mod settings;
@@ -16,12 +17,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
 
 use super::{Page, Setting, StoreError, StoreErrorKind};
 use crate::model::{
     AdminRecord, AttemptId, AttemptRecord, BearerDigest, CommandId, CommandRecord,
-    CredentialRecord, IdentityId, IdentityRecord, JournalledEvent, NodeId, NodeName, NodeRecord,
-    RedemptionId, RedemptionRecord, Serial, Timestamp, TokenId, TokenRecord,
+    CredentialRecord, IdentityId, IdentityRecord, JournalledEvent, MasterId, NodeId, NodeName,
+    NodeRecord, RedemptionId, RedemptionRecord, Serial, Timestamp, TokenId, TokenRecord,
 };
 
 /// A store in memory: the reference the others are held against, and what tests run on.
@@ -31,6 +35,8 @@ use crate::model::{
 #[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    /// How often something was changed that others wait for.
+    changes: watch::Sender<u64>,
 }
 
 impl MemoryStore {
@@ -98,6 +104,8 @@ struct State {
     proven: BTreeMap<Option<NodeName>, BTreeMap<AttemptId, AttemptRecord>>,
     unproven: BTreeMap<AttemptId, AttemptRecord>,
     events: VecDeque<JournalledEvent>,
+    /// Who does what, and until when.
+    duties: BTreeMap<String, (MasterId, Instant)>,
     last_seq: u64,
 }
 

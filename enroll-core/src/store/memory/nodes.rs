@@ -73,6 +73,7 @@ impl Nodes for MemoryStore {
         state.revoke_bound(name, at);
         state.close_redemptions(name, at);
         state.journal(event);
+        self.changed();
         Ok(DeleteOutcome::Deleted(Box::new(node)))
     }
 

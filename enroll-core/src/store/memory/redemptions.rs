@@ -24,6 +24,9 @@ impl Redemptions for MemoryStore {
         if !state.admits_redemption(&redeem) {
             return Err(collision("redeem a token"));
         }
+        if matches!(redeem.approval.take(), Take::Held(_)) {
+            self.changed();
+        }
         Ok(RedeemOutcome::Enrolled(Box::new(state.redeem(redeem))))
     }
 

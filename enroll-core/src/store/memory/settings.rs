@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::{MemoryStore, collision};
 use crate::model::{AdminRecord, BearerDigest, Event, Role};
-use crate::store::{Admins, Probe, Setting, Settings, StoreError};
+use crate::store::{Admins, Finding, Probe, Setting, Settings, StoreError};
 
 #[async_trait]
 impl Admins for MemoryStore {
@@ -73,6 +73,7 @@ impl Settings for MemoryStore {
         let version = expected.saturating_add(1);
         state.settings.insert(key.to_owned(), Setting { value, version });
         state.journal(event);
+        self.changed();
         Ok(true)
     }
 }
@@ -81,5 +82,11 @@ impl Settings for MemoryStore {
 impl Probe for MemoryStore {
     async fn probe(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>, StoreError> {
+        let says = "What is in memory is gone when the master ends.";
+        let next = "Give the master a store on a disk.";
+        Ok(vec![Finding::bad("durability", says, next)])
     }
 }

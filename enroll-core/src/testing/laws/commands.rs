@@ -8,7 +8,7 @@ use crate::store::{Finish, Page, QueueOutcome, Store};
 use crate::testing::{name, race};
 
 /// A command for `node`, queued at second `secs`.
-fn command(fleet: &Fleet, node: &NodeRecord, secs: u64) -> CommandRecord {
+pub(super) fn command(fleet: &Fleet, node: &NodeRecord, secs: u64) -> CommandRecord {
     let id = CommandId::generate(at(secs), fleet.make.entropy());
     CommandRecord {
         id: id.expect("counting entropy never runs out"),

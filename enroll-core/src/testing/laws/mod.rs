@@ -12,6 +12,7 @@ pub mod heartbeats;
 pub mod identities;
 pub mod journal;
 pub mod look_up;
+pub mod masters;
 pub mod names;
 pub mod node_lists;
 pub mod nodes;
@@ -209,6 +210,15 @@ macro_rules! __store_laws {
                 j2_events_of_operations_stand_in_their_order
                 j2_who_follows_the_journal_misses_nothing
                 j2_the_newest_events_are_kept
+            ;
+            masters:
+                m1_one_master_has_a_duty
+                m1_of_many_that_ask_at_once_one_is_given_it
+                m2_a_duty_that_is_not_kept_passes_on
+                m2_a_duty_that_is_given_up_passes_on_at_once
+                m3_a_change_is_heard_of_by_who_waits
+                m3_a_change_that_was_made_before_is_not_missed
+                m4_a_store_that_was_never_taken_back_has_no_fence
             ;
         }
     };
