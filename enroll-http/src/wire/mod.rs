@@ -20,6 +20,7 @@ mod schema;
 mod secret;
 mod settings;
 mod shown;
+mod state;
 mod steady;
 mod time;
 mod token;
@@ -39,6 +40,7 @@ pub use registration::{Install, NewNode, RegisteredNode};
 pub use secret::SecretText;
 pub use settings::{AutoEnrollment, AutoEnrollmentWish};
 pub use shown::ShownNode;
+pub use state::{Check, Diagnosis, FenceView, FenceWish};
 pub use steady::{
     CommandBody, CommandReport, HeartbeatAnswer, HeartbeatBody, RecoverBody, RenewAnswer, RenewBody,
 };

@@ -33,6 +33,9 @@ const CALLS: &str = "
     POST /v1/admins admin
     DELETE /v1/admins/{name} admin
     GET /v1/events operator
+    GET /v1/fence operator
+    POST /v1/fence/acknowledge admin
+    GET /v1/diagnosis operator
     GET /v1/ca anyone
     GET /healthz anyone
     GET /readyz anyone

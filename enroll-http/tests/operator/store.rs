@@ -59,6 +59,8 @@ async fn every_call_tells_trouble_of_the_master_from_a_refusal() {
         (Operation::Admins, Method::GET, "/v1/admins"),
         (Operation::RemoveAdmin, Method::DELETE, "/v1/admins/viewer"),
         (Operation::Events, Method::GET, "/v1/events"),
+        (Operation::Fence, Method::GET, "/v1/fence"),
+        (Operation::Fence, Method::POST, "/v1/fence/acknowledge"),
     ] {
         master.store.script(operation, [Fault::Before(StoreErrorKind::Unavailable)]);
         let (path, admin) = (path.replace("{id}", &id), Some(master.token(Role::Admin)));

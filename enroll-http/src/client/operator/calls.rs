@@ -5,9 +5,9 @@ use http::Method;
 
 use super::{ApiError, OperatorClient, PageQuery};
 use crate::wire::{
-    AddedAdmin, AdminItem, AttemptItem, AutoEnrollment, AutoEnrollmentWish, CommandItem, EventItem,
-    List, MintedToken, NewAdmin, NewCommand, NewNode, NewToken, NodeView, QueuedCommand,
-    RedemptionItem, RegisteredNode, ShownNode, TokenItem,
+    AddedAdmin, AdminItem, AttemptItem, AutoEnrollment, AutoEnrollmentWish, CommandItem, Diagnosis,
+    EventItem, FenceView, FenceWish, List, MintedToken, NewAdmin, NewCommand, NewNode, NewToken,
+    NodeView, QueuedCommand, RedemptionItem, RegisteredNode, ShownNode, TokenItem,
 };
 
 /// Which nodes to list: those that have all that is given.
@@ -238,6 +238,30 @@ impl OperatorClient {
         let mut params = page.into_params();
         params.extend(after.map(|after| ("after", after.to_string())));
         self.get(&["events"], &params).await
+    }
+
+    /// Whether the store was promoted or restored.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn fence(&self) -> Result<FenceView, ApiError> {
+        self.get(&["fence"], &[]).await
+    }
+
+    /// Says that an operator knows of it.
+    ///
+    /// # Errors
+    /// [`ApiError`]; a `conflict` where there is nothing, or another epoch, to acknowledge.
+    pub async fn acknowledge_fence(&self, wish: &FenceWish) -> Result<FenceView, ApiError> {
+        self.send(Method::POST, &["fence", "acknowledge"], wish).await
+    }
+
+    /// Looks whether all is well with the store, its durability, the clock and the fence.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn diagnosis(&self) -> Result<Diagnosis, ApiError> {
+        self.get(&["diagnosis"], &[]).await
     }
 
     /// Whether the master can decide, its store answering; `Some` says why not.

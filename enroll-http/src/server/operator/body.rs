@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use super::invalid;
 use crate::server::{BODY_DEADLINE, MAX_BODY, read_body};
 use crate::wire::{
-    AutoEnrollmentWish, NewAdmin, NewCommand, NewNode, NewToken, Problem, Unreadable, read_json,
+    AutoEnrollmentWish, FenceWish, NewAdmin, NewCommand, NewNode, NewToken, Problem, Unreadable,
+    read_json,
 };
 
 /// A JSON object; an empty body is one without members.
@@ -46,6 +47,12 @@ impl Wish for NewToken {
             "max_uses" => Some("a whole number from 0, which is any number, to 4294967295"),
             _ => None,
         }
+    }
+}
+
+impl Wish for FenceWish {
+    fn rule(member: &str) -> Option<&'static str> {
+        (member == "epoch").then_some("a whole number")
     }
 }
 

@@ -18,6 +18,7 @@ mod openapi;
 mod params;
 mod path;
 mod settings;
+mod state;
 mod tokens;
 
 use std::sync::Arc;
@@ -108,6 +109,9 @@ fn calls() -> Router<App> {
         .route("/v1/admins", post(admins::add).get(admins::list))
         .route("/v1/admins/{name}", delete(admins::remove))
         .route("/v1/events", get(events::list))
+        .route("/v1/fence", get(state::fence))
+        .route("/v1/fence/acknowledge", post(state::acknowledge_fence))
+        .route("/v1/diagnosis", get(state::diagnose))
 }
 
 /// What every call has at hand.

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::{admins, commands, events, nodes, settings, tokens};
+use super::{admins, commands, events, nodes, settings, state, tokens};
 use crate::server::OPENAPI;
 
 /// The calls of the operator API.
@@ -36,6 +36,9 @@ pub(in crate::server) fn document() -> OpenApi {
     admins::list,
     admins::remove,
     events::list,
+    state::fence,
+    state::acknowledge_fence,
+    state::diagnose,
     serve,
 ))]
 struct Operator;
