@@ -61,6 +61,7 @@ pub(super) struct Common {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub(super) enum Command {
     /// Run a master
     Serve(ServeArgs),

@@ -55,18 +55,27 @@ impl Api {
         self.send(self.client.put(format!("{}{path}", self.base)).json(body)).await
     }
 
+    /// As [`Self::post`], where there may be nobody.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.try_send(self.client.post(format!("{}{path}", self.base)).json(body)).await.ok()
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        self.try_send(request).await.expect("an answer")
+    }
+
+    async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await?;
         let status = response.status().as_u16();
         let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let content_type = header("content-type").unwrap_or_default();
         let retry_after = header("retry-after");
-        let text = response.text().await.expect("a whole answer");
+        let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, content_type, retry_after, body }
+        Ok(Answer { status, content_type, retry_after, body })
     }
 }

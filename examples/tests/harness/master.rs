@@ -34,6 +34,18 @@ impl Home {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
+    /// One for another master of the same fleet: with a copy of the authority and of the operator's
+    /// token of this one.
+    pub(crate) fn of_the_fleet_of(master: &Master) -> Self {
+        let home = Self::new();
+        std::fs::create_dir(home.data()).expect("an empty directory");
+        for file in ["ca.key", "ca.crt", "admin.token"] {
+            let (from, to) = (master.data().join(file), home.data().join(file));
+            std::fs::copy(from, to).expect("a copy, with its mode");
+        }
+        home
+    }
+
     /// The data directory itself; there once a master was started.
     pub(crate) fn data(&self) -> PathBuf {
         self.0.path().join("data")

@@ -124,7 +124,8 @@ fn what_this_build_cannot_do_is_said_before_anything_is_made() {
     for (flags, word) in [
         (["--issue", "headscale"], "Headscale"),
         (["--fuser", "portainer"], "--portainer-url"),
-        (["--store", "postgres://u:s3cret@db/enroll"], "PostgreSQL"),
+        (["--store", "postgre://u:s3cret@db/enroll"], "--store"),
+        (["--store-ca-path", "roots.pem"], "--store-ca-path"),
     ] {
         let said = home.refuses(&flags);
         assert_eq!(said.code, 2, "{said:?}");

@@ -57,6 +57,7 @@ async fn what_is_printed_is_the_answer_itself() {
         (&["admin", "list"], "/v1/admins"),
         (&["events"], "/v1/events"),
         (&["auto-enrollment", "show"], "/v1/settings/auto-enrollment"),
+        (&["fence", "show"], "/v1/fence"),
     ] {
         assert_eq!(master.json(call), master.api().get(path).await.body, "{path}");
     }

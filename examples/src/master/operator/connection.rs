@@ -61,6 +61,11 @@ pub(super) struct Master {
 }
 
 impl Connection {
+    /// How what is found is to be printed.
+    pub(super) const fn output(&self) -> Output {
+        self.output
+    }
+
     /// Finds what is needed for a call; none is made yet.
     pub(super) fn open(&self, data_dir: &Path) -> Result<Master, Failure> {
         let url = match &self.operator_url {

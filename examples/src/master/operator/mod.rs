@@ -3,7 +3,9 @@
 mod admin;
 mod auto_enrollment;
 mod connection;
+mod doctor;
 mod events;
+mod fence;
 mod name;
 mod node;
 mod node_text;
@@ -32,6 +34,10 @@ pub(super) enum OperatorCommand {
     Admin(Group<admin::AdminCall>),
     /// The audit log
     Events(events::EventsArgs),
+    /// A failover of the store: whether there was one, and that you know of it
+    Fence(Group<fence::FenceCall>),
+    /// Look whether all is well: store, durability, clock, certificates, listeners
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Commands about one thing.
@@ -53,5 +59,7 @@ pub(super) async fn run(data_dir: &Path, command: OperatorCommand) -> Result<(),
         }
         OperatorCommand::Admin(group) => admin::run(group.call, &group.to.open(data_dir)?).await,
         OperatorCommand::Events(args) => events::run(&args, &args.to.open(data_dir)?).await,
+        OperatorCommand::Fence(group) => fence::run(group.call, &group.to.open(data_dir)?).await,
+        OperatorCommand::Doctor(args) => doctor::run(&args, data_dir).await,
     }
 }

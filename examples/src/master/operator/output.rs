@@ -18,6 +18,24 @@ pub(in crate::master) enum Output {
     Json,
 }
 
+impl Output {
+    /// Prints a value: as JSON, or as `text` has it.
+    pub(super) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        let text = Zeroizing::new(match self {
+            Self::Text => text(value),
+            Self::Json => serde_json::to_string(value).map_err(|cause| {
+                Failure::new("the answer cannot be written as JSON").because(cause)
+            })?,
+        });
+        print(&text);
+        Ok(())
+    }
+}
+
 impl Master {
     /// Prints an answer: as the master gave it, or as `text` has it.
     pub(super) fn show<T: Serialize>(
@@ -25,14 +43,7 @@ impl Master {
         answer: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
-        let text = Zeroizing::new(match self.output {
-            Output::Text => text(answer),
-            Output::Json => serde_json::to_string(answer).map_err(|cause| {
-                Failure::new("the answer cannot be written as JSON").because(cause)
-            })?,
-        });
-        print(&text);
-        Ok(())
+        self.output.print(answer, text)
     }
 
     /// Says what was done, where the answer has no body.

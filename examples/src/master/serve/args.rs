@@ -1,7 +1,6 @@
 //! What `serve` can be told.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use enroll_core::model::{Host, TrustDomain};
 use enroll_http::server::Proxies;
 
 use super::portainer::PortainerArgs;
+use super::store_url::StoreUrl;
 
 /// Run a master
 ///
@@ -18,10 +18,22 @@ use super::portainer::PortainerArgs;
 #[derive(Debug, Args)]
 #[command(max_term_width = 100, after_long_help = EXAMPLES)]
 pub(in crate::master) struct ServeArgs {
-    /// Where tokens, nodes and identities are kept: `sqlite:<file>`
+    /// Where tokens, nodes and identities are kept: `sqlite:<file>`, or
+    /// `postgres://user@host:port/database` for many masters. A password belongs into the file that
+    /// ENROLL_MASTER_STORE_FILE names, because every user of this machine can read a command line
     /// [default: sqlite:<data-dir>/enroll.db]
-    #[arg(long, value_name = "URL", env = "ENROLL_MASTER_STORE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ENROLL_MASTER_STORE",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
     pub(super) store: Option<StoreUrl>,
+    /// A file with the roots, PEM, that the certificate of a PostgreSQL server on another host has to
+    /// chain to
+    #[arg(long, value_name = "FILE", env = "ENROLL_MASTER_STORE_CA_PATH", hide_env_values = true)]
+    pub(super) store_ca_path: Option<PathBuf>,
     /// Where new machines enroll; port 0 picks one
     #[arg(
         long,
@@ -194,53 +206,6 @@ pub(super) enum FuserKind {
     Portainer,
 }
 
-/// Which store.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum StoreUrl {
-    Sqlite(PathBuf),
-    /// The URL itself, which may hold a password, is not kept.
-    Postgres,
-}
-
-impl StoreUrl {
-    /// The file of an embedded store.
-    pub(super) fn sqlite(&self) -> Option<&Path> {
-        match self {
-            Self::Sqlite(path) => Some(path),
-            Self::Postgres => None,
-        }
-    }
-}
-
-/// A text that names no store.
-#[derive(Debug, thiserror::Error)]
-#[error("a store is `sqlite:<file>` or `postgres://…`")]
-pub(super) struct StoreUrlError;
-
-impl FromStr for StoreUrl {
-    type Err = StoreUrlError;
-
-    fn from_str(text: &str) -> Result<Self, StoreUrlError> {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres);
-        }
-        let path = text.strip_prefix("sqlite:").ok_or(StoreUrlError)?;
-        match path.strip_prefix("//").unwrap_or(path) {
-            "" => Err(StoreUrlError),
-            path => Ok(Self::Sqlite(path.into())),
-        }
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres => f.write_str("postgres"),
-        }
-    }
-}
-
 /// A host with a port; without one, or with port 0, the one that is listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SteadyAddr {
@@ -281,7 +246,11 @@ Examples:
   enroll-master serve --advertise fleet.example --issue x509 --issue api_key
   enroll-master serve --fuser portainer --portainer-url https://portainer.example:9443 \\
       --portainer-api-key-path portainer.key
+  ENROLL_MASTER_STORE_FILE=store.url enroll-master serve --store-ca-path db-ca.pem
   enroll-master serve --enroll-listen 127.0.0.1:0 --steady-listen 127.0.0.1:0 --operator-listen 127.0.0.1:0
+
+Another master on the same PostgreSQL starts with a copy of ca.key, ca.crt and admin.token in its
+--data-dir.
 
 Once it answers, <data-dir>/ready.json says where. SIGTERM lets requests in flight finish, then ends
 with status 0.";
@@ -289,17 +258,6 @@ with status 0.";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_store_is_told_by_its_scheme_and_a_password_is_not_kept() {
-        let store = |text: &str| text.parse::<StoreUrl>().ok();
-        assert_eq!(store("sqlite:a/b.db"), Some(StoreUrl::Sqlite("a/b.db".into())));
-        assert_eq!(store("sqlite:///a/b.db"), Some(StoreUrl::Sqlite("/a/b.db".into())));
-        assert_eq!(store("sqlite:"), None);
-        assert_eq!(store("mysql://h"), None);
-        let postgres = store("postgres://u:s3cret@h/db").unwrap();
-        assert_eq!(format!("{postgres:?}"), "postgres");
-    }
 
     #[test]
     fn a_steady_address_may_leave_the_port_to_the_listener() {

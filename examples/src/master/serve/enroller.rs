@@ -5,8 +5,7 @@ use std::sync::Arc;
 use enroll_core::issue::x509::{Authority, X509Issuer};
 use enroll_core::issue::{ApiKeyIssuer, Issuer};
 use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, Fuser, MasterConfig, Observer};
-use enroll_core::model::{CommandClass, SharedSecret, SystemClock};
-use enroll_core::store::Store;
+use enroll_core::model::{CommandClass, SharedSecret};
 use enroll_http::integrations::portainer::{PortainerClient, PortainerFuser};
 use enroll_http::metrics::Metrics;
 
@@ -14,19 +13,22 @@ use super::super::failure::Failure;
 use super::addresses::Addresses;
 use super::args::{FuserKind, Issue, ServeArgs};
 use super::portainer;
+use super::store::Opened;
 
 /// Puts the master together.
 pub(super) fn build(
     args: &ServeArgs,
     fuser: Option<FuserPlan>,
-    store: Arc<dyn Store>,
+    opened: Opened,
     authority: &Arc<Authority>,
     secrets: &[SharedSecret],
     addresses: &Addresses,
     metrics: &Arc<Metrics>,
 ) -> Arc<Enroller> {
     let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(metrics);
+    let Opened { store, clock } = opened;
     let mut enroller = Enroller::new(Arc::clone(&store), Arc::clone(authority))
+        .with_clock(Arc::clone(&clock))
         .issuing(issuers(args, authority))
         .with_config(config(args, addresses))
         .with_observer(observer);
@@ -36,7 +38,7 @@ pub(super) fn build(
     for (kind, class) in COMMANDS {
         enroller = enroller.with_command(kind, class);
     }
-    let commands = FuseCommands::new(store, Arc::new(SystemClock::new()));
+    let commands = FuseCommands::new(store, clock);
     if let Some(fuser) = fuser.map(|plan| plan.over(commands)) {
         enroller = enroller.with_fuser(fuser, args.fuse_deadline_secs);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use enroll_core::issue::x509::Authority;
 use enroll_core::master::Enroller;
-use enroll_core::model::SharedSecret;
+use enroll_core::model::{Clock, SharedSecret};
 use enroll_http::metrics::{Metrics, metrics_router, timed};
 use enroll_http::server::{
     AddressLimiter, Drained, EnrollOptions, InstallOptions, Listener, OperatorOptions, Proxies,
@@ -35,6 +35,8 @@ pub(super) struct Served<'a> {
     pub(super) authority: &'a Authority,
     pub(super) identity: &'a MasterIdentity,
     pub(super) cluster_secret: Option<SharedSecret>,
+    /// That of the store: certificates are judged by it as they were issued.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Sockets {
@@ -77,13 +79,13 @@ fn listeners(
     args: &ServeArgs,
     served: Served<'_>,
 ) -> Result<[Listener; 3], TlsError> {
-    let Served { enroller, metrics, authority, identity, cluster_secret } = served;
+    let Served { enroller, metrics, authority, identity, cluster_secret, clock } = served;
     let limiter = Arc::new(AddressLimiter::new(args.attempts_per_minute));
     let mut proxies = Proxies::none();
     proxies.extend(args.trusted_proxy.iter().cloned());
     let proxies = Arc::new(proxies);
 
-    let tls = || ServerTls::new(identity.slot());
+    let tls = || ServerTls::new(identity.slot()).with_clock(Arc::clone(&clock));
     let options =
         EnrollOptions::new().with_limiter(Arc::clone(&limiter)).with_proxies(Arc::clone(&proxies));
     let router = timed(enroll_router(Arc::clone(enroller), options), &metrics, "enroll");

@@ -14,13 +14,14 @@ mod portainer;
 mod ready;
 mod stop;
 mod store;
+mod store_url;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use enroll_core::issue::x509::{Authority, AuthorityOptions};
 use enroll_core::master::Enroller;
-use enroll_core::model::{Clock as _, SharedSecret, SystemClock, SystemEntropy};
+use enroll_core::model::{Clock, SharedSecret, SystemClock, SystemEntropy};
 use enroll_http::metrics::Metrics;
 use enroll_http::tls::MasterIdentity;
 
@@ -29,7 +30,7 @@ pub(super) use ready::Ready;
 
 use super::failure::Failure;
 use addresses::Addresses;
-use args::{Issue, StoreUrl};
+use args::Issue;
 use data_dir::DataDir;
 use enroller::FuserPlan;
 use listeners::{Served, Sockets};
@@ -47,20 +48,25 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let data = DataDir::take(data_dir)?;
     let ready_file = ReadyFile::absent(&data)?;
     let authority = Arc::new(open_authority(&data, &args)?);
-    let database = args.store.as_ref().and_then(StoreUrl::sqlite);
-    let store = store::open(database.map_or_else(|| data.database(), Path::to_owned)).await?;
+    let opened = store::open(&args, &data).await?;
+    let clock = Arc::clone(&opened.clock);
     let sockets = Sockets::bind(&args).await?;
     let addresses = Addresses::of(&args, sockets.bound()?);
     let metrics = Arc::new(Metrics::new());
-    let enroller = enroller::build(&args, fuser, store, &authority, &secrets, &addresses, &metrics);
+    let enroller =
+        enroller::build(&args, fuser, opened, &authority, &secrets, &addresses, &metrics);
     enroller::claim(&enroller).await?;
     admin::ensure(&data, &enroller).await?;
 
     let hosts = addresses.certified.clone();
-    let identity = MasterIdentity::issue(Arc::clone(&authority), hosts)
-        .map_err(|cause| Failure::new("the master has no certificate to present").because(cause))?;
+    let entropy = Arc::new(SystemEntropy::new());
+    let identity =
+        MasterIdentity::issue_with(Arc::clone(&authority), hosts, Arc::clone(&clock), entropy)
+            .map_err(|cause| {
+                Failure::new("the master has no certificate to present").because(cause)
+            })?;
     let ready = Ready::new(&addresses, authority.fingerprint());
-    let running = Running { enroller: &enroller, metrics, identity, authority: &authority };
+    let running = Running { enroller: &enroller, metrics, identity, authority: &authority, clock };
     let secret_wanted = !secrets.is_empty();
     let handed_on = (secret_wanted).then(|| secrets.swap_remove(0));
     running
@@ -78,6 +84,7 @@ struct Running<'a> {
     metrics: Arc<Metrics>,
     identity: MasterIdentity,
     authority: &'a Authority,
+    clock: Arc<dyn Clock>,
 }
 
 impl Running<'_> {
@@ -92,8 +99,9 @@ impl Running<'_> {
         let mut signals = Signals::take()
             .map_err(|cause| Failure::new("cannot wait for signals").because(cause))?;
         let stop = Stop::new();
-        let Self { enroller, metrics, identity, authority } = self;
-        let served = Served { enroller, metrics, authority, identity: &identity, cluster_secret };
+        let Self { enroller, metrics, identity, authority, clock } = self;
+        let served =
+            Served { enroller, metrics, authority, identity: &identity, cluster_secret, clock };
         let mut serving = sockets.serve(args, served, &stop)?;
         let tending = {
             let (enroller, stopped) = (Arc::clone(enroller), stop.stopped());
@@ -128,11 +136,7 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
         return Err(Failure::usage("this build has no client for Headscale")
             .next("Choose --issue x509, --issue api_key or both."));
     }
-    if args.store == Some(StoreUrl::Postgres) {
-        return Err(Failure::usage("this build has no PostgreSQL store")
-            .next("Give --store sqlite:<file>, or leave it away."));
-    }
-    Ok(())
+    store::check(args)
 }
 
 /// The authority in the data directory, made at the first start.
