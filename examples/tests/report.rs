@@ -52,7 +52,8 @@ impl Engine {
     }
 }
 
-async fn list() -> Json<Value> {
+async fn list(State(engine): State<Engine>) -> Json<Value> {
+    engine.told(|(_, asked)| asked.push("list".to_owned()));
     Json(json!([
         {"Id": "0123456789abcdef", "Names": ["/web"], "Image": "nginx:1", "State": "running"},
         {"Id": "fedcba9876543210", "Names": ["/job"], "Image": "job:2", "State": "exited"},
@@ -84,9 +85,12 @@ fn socket(dir: &tempfile::TempDir) -> std::path::PathBuf {
 #[tokio::test]
 async fn a8b_the_machine_and_its_containers_are_measured() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let _engine = Engine::listen(&socket(&dir));
+    let engine = Engine::listen(&socket(&dir));
     let telemetry = HostTelemetry::new().with_runtime(socket(&dir));
-    let text = enroll_http::exposition(&telemetry.metrics().await);
+    let (samples, others) = tokio::join!(telemetry.metrics(), telemetry.metrics());
+    assert_eq!(samples, others);
+    assert_eq!(engine.told(|(_, asked)| asked.len()), 1, "many ask, and it measures once");
+    let text = enroll_http::exposition(&samples);
     let value = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| {
             panic!("{name} in {text}");

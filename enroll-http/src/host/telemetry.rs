@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use enroll_core::model::{Clock, HostEvent, Sample, SystemClock};
 use enroll_core::worker::Telemetry;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::machine::{Machine, Measured};
 use super::pressure::Pressure;
@@ -28,18 +30,22 @@ use super::{containers, watch};
 ///
 /// # Defaults
 /// No containers; the system's clock. At most [`MAX_EVENTS`](Self::MAX_EVENTS) wait to be taken, the
-/// oldest being dropped.
+/// oldest being dropped. However many ask, it measures once in [`FRESH`](Self::FRESH): a page of metrics
+/// that anyone may read must not become a load on what runs the containers.
 pub struct HostTelemetry {
     machine: Arc<Mutex<(Machine, Pressure)>>,
     happened: Arc<Happened>,
     runtime: Option<Arc<Runtime>>,
     watching: OnceLock<AbortHandle>,
+    last: tokio::sync::Mutex<Option<(Instant, Vec<Sample>)>>,
     clock: Arc<dyn Clock>,
 }
 
 impl HostTelemetry {
     /// The most events that wait to be taken.
     pub const MAX_EVENTS: usize = 1024;
+    /// For so long a measurement is given again.
+    pub const FRESH: Duration = Duration::from_secs(1);
 
     /// This machine, without its containers.
     #[must_use]
@@ -49,6 +55,7 @@ impl HostTelemetry {
             happened: Arc::default(),
             runtime: None,
             watching: OnceLock::new(),
+            last: tokio::sync::Mutex::default(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -91,11 +98,19 @@ impl Default for HostTelemetry {
 #[async_trait]
 impl Telemetry for HostTelemetry {
     async fn metrics(&self) -> Vec<Sample> {
+        // Held while it measures: who asks meanwhile is given the same.
+        let mut last = self.last.lock().await;
+        if let Some((at, samples)) = &*last
+            && at.elapsed() < Self::FRESH
+        {
+            return samples.clone();
+        }
         let mut samples = self.measure().await;
         if let Some(runtime) = &self.runtime {
             samples.extend(containers::measure(runtime).await);
         }
         samples.retain(|sample| sample.check().is_ok());
+        *last = Some((Instant::now(), samples.clone()));
         samples
     }
 
