@@ -205,6 +205,34 @@ async fn c5_c8_a_cached_id_and_key_that_do_not_match_end_the_worker_with_the_cau
 }
 
 #[tokio::test]
+async fn c8_an_address_that_is_wrong_or_not_trusted_is_named_with_what_to_look_at() {
+    let master = master();
+    set(&master, json!({"enabled": true, "secret": SECRET})).await;
+    let tried = |variable: &str, value: &str| {
+        let machine = Machine::new();
+        let mut command = configured(&machine, &master, "ingest-01", Some(SECRET));
+        run(command.args(["bootstrap", "--retry-secs", "1"]).env(variable, value))
+    };
+    let port = "https://127.0.0.1:1";
+    let closed = tried("ENROLL_MASTER_URL", port);
+    assert_eq!((closed.code, closed.err.contains("127.0.0.1:1")), (5, true), "{closed:?}");
+    assert!(closed.err.contains("firewalls"), "{closed:?}");
+    let nowhere = tried("ENROLL_MASTER_URL", "https://nowhere.invalid:7480");
+    assert_eq!(
+        (nowhere.code, nowhere.err.contains("nowhere.invalid:7480")),
+        (5, true),
+        "{nowhere:?}"
+    );
+    let plain = tried("ENROLL_MASTER_URL", "http://127.0.0.1:1");
+    assert_eq!((plain.code, plain.err.contains("ENROLL_ALLOW_PLAINTEXT")), (2, true), "{plain:?}");
+    let scheme = tried("ENROLL_MASTER_URL", "127.0.0.1:7480");
+    assert_eq!((scheme.code, scheme.err.contains("ENROLL_MASTER_URL")), (2, true), "{scheme:?}");
+    let other = format!("sha256:{}", "0".repeat(64));
+    let trust = tried("ENROLL_CA_FINGERPRINT", &other);
+    assert_eq!((trust.code, trust.err.contains("pinned fingerprint")), (4, true), "{trust:?}");
+}
+
+#[tokio::test]
 async fn c5_c8_without_a_secret_a_name_or_an_identity_there_is_nothing_to_start_from() {
     let master = master();
     let machine = Machine::new();

@@ -84,11 +84,26 @@ fn place(why: &serde_json::Error) -> String {
 
 /// Tells a peer that is not the master from one that is not there.
 pub(super) fn failure(error: reqwest::Error) -> CallError {
-    let cause = Box::new(error.without_url());
-    match tls_refusal(&*cause) {
+    let at = error.url().map(listener).unwrap_or_default();
+    let source = error.without_url();
+    match tls_refusal(&source) {
         Some(refusal) if refusal.may_pass() => CallError::Clock(Box::new(refusal)),
-        Some(TlsRefusal::RefusedByPeer) => CallError::IdentityRefused(cause),
+        Some(TlsRefusal::RefusedByPeer) => CallError::IdentityRefused(Box::new(source)),
         Some(refusal) => CallError::Tls(Box::new(refusal)),
-        None => CallError::Unreachable(cause),
+        None => CallError::Unreachable(Box::new(Unanswered { at, source })),
     }
+}
+
+/// A call that was not answered, and to whom it was made.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from {at}")]
+struct Unanswered {
+    at: String,
+    source: reqwest::Error,
+}
+
+/// What of a URL names a listener.
+fn listener(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -1,6 +1,6 @@
 //! How the process ends.
 
-use enroll_core::worker::WorkerError;
+use enroll_core::worker::{CallError, WorkerError};
 
 /// Why the process ends otherwise than well: an exit code, and a paragraph for people.
 #[derive(Debug)]
@@ -23,7 +23,13 @@ impl Exit {
 
 impl From<WorkerError> for Exit {
     fn from(error: WorkerError) -> Self {
-        Self { code: error.exit_code(), text: chain(&error) }
+        let next = match &error {
+            WorkerError::GaveUp { last: CallError::Unreachable(_), .. } => {
+                "; check that address, its name in the DNS, and the firewalls on the way"
+            }
+            _ => "",
+        };
+        Self { code: error.exit_code(), text: format!("{}{next}", chain(&error)) }
     }
 }
 

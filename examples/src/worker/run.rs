@@ -9,7 +9,7 @@ use enroll_core::worker::{
     Environment, Identity, Outcome, StateDir, StateErrorKind, Status, Worker, WorkerEvent,
     WorkerObserver,
 };
-use enroll_http::client::HttpMaster;
+use enroll_http::client::{ClientError, HttpMaster};
 use enroll_http::host::HostTelemetry;
 use serde_json::json;
 
@@ -150,7 +150,11 @@ fn client(url: &str, first: &First, config: &Config) -> Result<HttpMaster, Exit>
         HttpMaster::pinned_any(url, pins)
     };
     made.map_err(|why| {
-        Exit::usage(format!("{}. (--allow-plaintext, ENROLL_ALLOW_PLAINTEXT=1)", chain(&why)))
+        let settings = match why {
+            ClientError::Plaintext => "--allow-plaintext, ENROLL_ALLOW_PLAINTEXT=1",
+            _ => "--master-url, ENROLL_MASTER_URL, e.g. https://master:7480",
+        };
+        Exit::usage(format!("{} ({settings}).", chain(&why)))
     })
 }
 
