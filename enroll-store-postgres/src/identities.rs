@@ -46,6 +46,22 @@ impl Identities for PostgresStore {
         .await
     }
 
+    async fn external(
+        &self,
+        kind: CredentialKind,
+        external_ids: Vec<String>,
+    ) -> Result<Vec<IdentityRecord>, StoreError> {
+        let wanted = (kind, external_ids);
+        self.read("look up identities made elsewhere", &wanted, |transaction, (kind, ids)| {
+            Box::pin(async move {
+                let ids: Vec<_> = ids.iter().map(|id| rows::escaped(id)).collect();
+                let values = values![kind.as_str(), ids];
+                transaction.list(IDENTITIES_BY_EXTERNAL_ID, values, rows::identity).await
+            })
+        })
+        .await
+    }
+
     async fn renew(&self, wanted: Renewal) -> Result<RenewOutcome, StoreError> {
         self.write("renew an identity", &wanted, |transaction, wanted| {
             Box::pin(renew(transaction, wanted))
@@ -267,6 +283,14 @@ pub(crate) const LOCK_NODE_OF: &str = "SELECT 1 FROM enroll_nodes
 /// `identity_by_id` reads one row.
 pub(crate) const IDENTITY_BY_ID: &str =
     concat!("SELECT ", identity_columns!(), " FROM enroll_identities WHERE id = $1");
+
+/// `identities_by_external_id` reads the rows of the external ids and the kind given; it locks
+/// nothing.
+pub(crate) const IDENTITIES_BY_EXTERNAL_ID: &str = concat!(
+    "SELECT ",
+    identity_columns!(),
+    " FROM enroll_identities WHERE external_id = ANY($2::text[]) AND kind = $1"
+);
 
 /// `member_by_serial` reads one identity and its node; it locks nothing.
 pub(crate) const MEMBER_BY_SERIAL: &str =

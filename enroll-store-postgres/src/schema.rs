@@ -12,8 +12,11 @@ use crate::connection::Server;
 use crate::error::{OpenError, OpenErrorKind};
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_duties.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_duties.sql"),
+    include_str!("migrations/0003_external_identities.sql"),
+];
 
 /// The number under which a schema is locked while it is migrated: the bytes of "enroll m".
 const LOCK: i64 = i64::from_be_bytes(*b"enroll m");
@@ -138,6 +141,7 @@ mod tests {
     const FROZEN: &[&str] = &[
         "b8dd8ac382cece18319bcd9ccea17c0eb36e9a16739c4957e928f9b0db6d83ce",
         "ad62f9129077503db0290a85cc44987877be6222aebec874efd2a52cc45eaeb9",
+        "0274b3031bb6a4f51f5195b326de0045d8e7ee236d7192713aa5c5af4753246e",
     ];
 
     #[test]

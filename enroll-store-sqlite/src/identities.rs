@@ -1,5 +1,7 @@
 //! Identities, as requests present them.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use enroll_core::model::{
     CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeId, RedemptionId,
@@ -36,6 +38,26 @@ impl Identities for SqliteStore {
                 ":key_digest": key_digest.as_bytes(),
             };
             transaction.find(SUCCESSOR, values, rows::identity)
+        })
+        .await
+    }
+
+    async fn external(
+        &self,
+        kind: CredentialKind,
+        external_ids: Vec<String>,
+    ) -> Result<Vec<IdentityRecord>, StoreError> {
+        self.read("look up identities made elsewhere", move |transaction| {
+            let mut found = Vec::new();
+            for external_id in external_ids.iter().collect::<BTreeSet<_>>() {
+                let values = named_params! { ":kind": kind.as_str(), ":external_id": external_id };
+                found.extend(transaction.list(
+                    IDENTITIES_BY_EXTERNAL_ID,
+                    values,
+                    rows::identity,
+                )?);
+            }
+            Ok(found)
         })
         .await
     }
@@ -222,6 +244,13 @@ pub(crate) const IDENTITY_BY_API_KEY: &str = concat!(
     "SELECT ",
     identity_columns!(),
     " FROM enroll_identities WHERE api_key_digest = :api_key_digest"
+);
+
+/// `identities_by_external_id` reads the rows of one external id and kind.
+pub(crate) const IDENTITIES_BY_EXTERNAL_ID: &str = concat!(
+    "SELECT ",
+    identity_columns!(),
+    " FROM enroll_identities WHERE external_id = :external_id AND kind = :kind"
 );
 
 /// `identities_of_redemption` reads the few a node holds.

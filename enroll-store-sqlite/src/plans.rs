@@ -43,6 +43,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("identity_by_id", identities::IDENTITY_BY_ID),
     ("identity_by_serial", identities::IDENTITY_BY_SERIAL),
     ("identity_by_api_key", identities::IDENTITY_BY_API_KEY),
+    ("identities_by_external_id", identities::IDENTITIES_BY_EXTERNAL_ID),
     ("identities_of_redemption", identities::IDENTITIES_OF_REDEMPTION),
     ("successor", identities::SUCCESSOR),
     ("renewable", identities::RENEWABLE),

@@ -13,8 +13,11 @@ use crate::error::{Failure, OpenError, OpenErrorKind};
 use crate::settings;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_duties.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_duties.sql"),
+    include_str!("migrations/0003_external_identities.sql"),
+];
 
 /// Brings the schema up to date and writes one row, in one transaction; others that open the same file wait for it.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -102,6 +105,7 @@ mod tests {
     const FROZEN: &[&str] = &[
         "652b75d63236512ec1f251f16ada7813c1c329809b57f80c2edd4c55939d465d",
         "fdc9e4d8d443488519983017ef758230168a2b4d3b770cabdfa4cabe92cfaa56",
+        "0274b3031bb6a4f51f5195b326de0045d8e7ee236d7192713aa5c5af4753246e",
     ];
 
     #[test]

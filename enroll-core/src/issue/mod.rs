@@ -5,6 +5,7 @@
 //! is lost.
 
 mod api_key;
+mod unconfigured;
 #[cfg(feature = "x509")]
 pub mod x509;
 
@@ -16,6 +17,7 @@ use crate::model::{
 };
 
 pub use api_key::ApiKeyIssuer;
+pub use unconfigured::Unconfigured;
 
 /// What an issuer is told.
 #[non_exhaustive]
@@ -35,6 +37,29 @@ pub struct Grant<'a> {
     pub at: Timestamp,
     /// Where randomness comes from.
     pub entropy: &'a dyn Entropy,
+}
+
+impl<'a> Grant<'a> {
+    /// What an issuer is told of a node where no key is certified: for who tests an issuer of their
+    /// own.
+    #[must_use]
+    pub const fn new(
+        node_name: &'a NodeName,
+        facts: &'a Facts,
+        at: Timestamp,
+        entropy: &'a dyn Entropy,
+    ) -> Self {
+        Self {
+            node_name,
+            method: None,
+            #[cfg(feature = "x509")]
+            key: None,
+            facts,
+            master_hosts: &[],
+            at,
+            entropy,
+        }
+    }
 }
 
 /// What an issuer made.

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::config::MasterConfig;
 use super::error::Error;
 use super::fuse::Fuser;
+use super::mesh::Watched;
 use super::observer::Observer;
 use super::policy::{AllowAll, InUse, Policy};
 use super::stamps::Stamps;
@@ -40,6 +41,7 @@ pub struct Enroller {
     pub(super) fuser: Option<(Arc<dyn Fuser>, Duration)>,
     /// Attempts that could not be undone outside yet.
     pub(super) owed: Mutex<VecDeque<(NodeRecord, FuseRecord)>>,
+    pub(super) mesh: Option<Watched>,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) in_use: Option<Arc<dyn InUse>>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -86,6 +88,7 @@ impl Enroller {
             command_kinds: BTreeMap::new(),
             fuser: None,
             owed: Mutex::default(),
+            mesh: None,
             policy: Arc::new(AllowAll::new()),
             in_use: None,
             observers: Vec::new(),

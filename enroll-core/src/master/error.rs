@@ -56,6 +56,17 @@ impl From<std::io::Error> for Error {
     }
 }
 
+/// All that stands behind an error, for the log, from the nearest to the last.
+pub(super) fn causes(error: &dyn StdError) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.join(": ")
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {

@@ -13,6 +13,7 @@ mod fuse;
 mod fuse_command;
 mod hand_over;
 mod members;
+mod mesh;
 mod observer;
 mod operator;
 mod policy;
@@ -34,6 +35,7 @@ pub use hand_over::HandOverVerdict;
 pub use members::{
     AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Unauthorized,
 };
+pub use mesh::{MESH_INTERVAL, MESH_RETRY, Mesh, MeshError, MeshMember, MeshNode, mesh_place};
 pub use observer::Observer;
 pub use operator::{
     MintRequest, Minted, OperatorError, RegisterRequest, Registered, RevokeVerdict,

@@ -2,7 +2,7 @@
 
 use super::enroll::{Admission, Attempt, Verdict};
 use super::enroller::Enroller;
-use super::error::Error;
+use super::error::{Error, causes};
 use super::policy::Candidate;
 use crate::decision::{Approval, Redelivery, Take};
 use crate::failpoint;
@@ -48,6 +48,7 @@ impl Enroller {
                 self.note_unfamiliar(attempt, &event.what, &node);
                 if let NameState::Held(before) = before {
                     self.unfuse(before, attempt.at).await;
+                    self.leave_mesh().await;
                 }
                 Ok(admit(*node, made.into_iter().map(|issued| issued.credential), false))
             }
@@ -200,6 +201,7 @@ impl Enroller {
             let Some(issuer) = self.issuer(&issued.record.kind()) else { continue };
             if let Err(cause) = issuer.undo(&issued.record).await {
                 tracing::warn!(kind = %issued.record.kind(), %cause, "a credential made outside could not be taken back");
+                self.leave_key(&issued.record);
             }
         }
     }
@@ -307,6 +309,6 @@ fn admit(
 }
 
 fn refusal(failure: &IssueError) -> Rejection {
-    tracing::warn!(cause = ?std::error::Error::source(failure), "{failure}");
+    tracing::warn!(cause = causes(failure), "{failure}");
     Rejection::new(failure.reason())
 }

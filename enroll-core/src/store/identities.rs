@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use crate::model::{
-    BearerDigest, Event, IdentityId, IdentityRecord, NodeRecord, Serial, Sha256, Timestamp,
+    BearerDigest, CredentialKind, Event, IdentityId, IdentityRecord, NodeRecord, Serial, Sha256,
+    Timestamp,
 };
 
 /// By what a presented credential is found.
@@ -73,6 +74,8 @@ pub enum RenewOutcome {
 ///   revokes an unused successor of the same predecessor and kind, inserts the new one, journals.
 /// - **I4** `successor` finds the unrevoked successor with this key, so that the same request gets
 ///   the same certificate.
+/// - **I5** `external` finds every identity of this kind whose external id is one of those given,
+///   revoked or not, as it stands now, and no other.
 #[async_trait]
 pub trait Identities: Send + Sync {
     /// The identity of this key, revoked or not, and its node.
@@ -96,6 +99,16 @@ pub trait Identities: Send + Sync {
         predecessor: IdentityId,
         key_digest: Sha256,
     ) -> Result<Option<IdentityRecord>, StoreError>;
+
+    /// Identities that another system made, by the names it has for them; in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn external(
+        &self,
+        kind: CredentialKind,
+        external_ids: Vec<String>,
+    ) -> Result<Vec<IdentityRecord>, StoreError>;
 
     /// Renews one identity.
     ///

@@ -88,6 +88,7 @@ pub enum Operation {
     Member,
     MarkUsed,
     Successor,
+    External,
     Renew,
     QueueCommand,
     OpenCommands,
@@ -189,6 +190,10 @@ macro_rules! __store_methods {
             predecessor: $crate::model::IdentityId,
             key_digest: $crate::model::Sha256
         ) -> Option<$crate::model::IdentityRecord>;
+        External external(
+            kind: $crate::model::CredentialKind,
+            external_ids: Vec<String>
+        ) -> Vec<$crate::model::IdentityRecord>;
         Renew renew(renewal: $crate::store::Renewal) -> $crate::store::RenewOutcome;
     }}};
     ($generics:tt $store:tt Commands) => { $crate::__hand_on! { $generics $store Commands {

@@ -31,6 +31,12 @@ pub struct Environment {
     pub state_dir: Option<PathBuf>,
     /// `METRICS_PORT`: where the worker is measured.
     pub metrics_port: Option<String>,
+    /// `MESH`: how to come into the mesh that the master is reached over.
+    pub mesh: Option<String>,
+    /// `MESH_SOCKET`: where the mesh's daemon is spoken to.
+    pub mesh_socket: Option<PathBuf>,
+    /// `STEADY_PROXY`: through which proxy the steady-state address is reached.
+    pub steady_proxy: Option<String>,
     /// `ALLOW_PLAINTEXT`: `1` where the first call may go over plain HTTP.
     pub allow_plaintext: Option<String>,
 }
@@ -107,6 +113,9 @@ impl Environment {
             node_name: plain("NODE_NAME")?,
             state_dir: plain("STATE_DIR")?.map(PathBuf::from),
             metrics_port: plain("METRICS_PORT")?,
+            mesh: plain("MESH")?,
+            mesh_socket: plain("MESH_SOCKET")?.map(PathBuf::from),
+            steady_proxy: plain("STEADY_PROXY")?,
             allow_plaintext: plain("ALLOW_PLAINTEXT")?,
         })
     }

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod fuse;
 mod identity;
+mod join;
 #[cfg(feature = "x509")]
 mod key;
 mod master;
@@ -40,6 +41,7 @@ pub use environment::{Environment, EnvironmentError};
 pub use error::WorkerError;
 pub use fuse::{FuseHandler, FuseTask, Rollout};
 pub use identity::{ClientCertificate, Credentials, Identity};
+pub use join::{Joined, Joining, MeshJoin, MeshJoinError, Noop};
 #[cfg(feature = "x509")]
 pub use key::{KeyError, WorkerKey};
 #[cfg(feature = "mock")]

@@ -1,10 +1,12 @@
 //! What a worker tells whoever looks after it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::attempt::Purpose;
 use super::error::WorkerError;
 use super::identity::Identity;
+use super::join::MeshJoinError;
 use super::master::CallError;
 
 /// Something that happened. None of it holds a secret.
@@ -45,6 +47,18 @@ pub enum WorkerEvent<'a> {
     Waiting {
         /// What it waits for.
         cause: &'a WorkerError,
+    },
+    /// The machine is in the mesh.
+    MeshJoined {
+        /// Its addresses there.
+        addresses: &'a [IpAddr],
+    },
+    /// The machine is not in the mesh yet.
+    MeshFailed {
+        /// Why.
+        cause: &'a MeshJoinError,
+        /// When it tries again.
+        retry_in: Duration,
     },
     /// The master heard the worker.
     BeatSent {
@@ -91,7 +105,9 @@ pub struct Traced;
 impl WorkerObserver for Traced {
     fn note(&self, event: &WorkerEvent<'_>) {
         match event {
-            WorkerEvent::CallFailed { .. } | WorkerEvent::BeatFailed { .. } => {
+            WorkerEvent::CallFailed { .. }
+            | WorkerEvent::BeatFailed { .. }
+            | WorkerEvent::MeshFailed { .. } => {
                 tracing::warn!(?event, "worker");
             }
             WorkerEvent::BeatSent { .. } => tracing::debug!(?event, "worker"),

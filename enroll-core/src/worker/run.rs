@@ -54,7 +54,11 @@ impl Worker {
             shutdown.await;
             Ok(())
         };
-        first(stop, async { run.drive().await.map(|never| match never {}) }).await
+        first(stop, async {
+            self.enter_mesh(&run.dir, run.me.identity.node_name()).await;
+            run.drive().await.map(|never| match never {})
+        })
+        .await
     }
 }
 

@@ -9,6 +9,7 @@ use super::backoff::Backoff;
 use super::commands::{CommandHandler, NoCommands};
 use super::error::WorkerError;
 use super::identity::Credentials;
+use super::join::MeshJoin;
 use super::master::{CallError, Master};
 use super::observer::{Traced, WorkerEvent, WorkerObserver};
 use super::state::StateDir;
@@ -26,6 +27,7 @@ use crate::model::{
 ///   end by [`Worker::serve`]: a machine that boots before its master has to find it.
 /// - **The heartbeat interval is the master's.**
 /// - **No command is carried out**: what a master may make a machine do is the embedder's decision.
+/// - **No mesh is joined**: keys of one stay where [`StateDir::mesh`] finds them.
 /// - Events go to [`tracing`]; the clock and the randomness are the system's.
 ///
 /// ```
@@ -56,6 +58,7 @@ pub(super) struct Settings {
     pub(super) heartbeat_interval: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) commands: Arc<dyn CommandHandler>,
+    pub(super) mesh: Option<Arc<dyn MeshJoin>>,
     pub(super) observer: Arc<dyn WorkerObserver>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -73,6 +76,7 @@ impl Worker {
             heartbeat_interval: None,
             backoff: Backoff::default(),
             commands: Arc::new(NoCommands),
+            mesh: None,
             observer: Arc::new(Traced),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
@@ -134,6 +138,14 @@ impl Worker {
     #[must_use]
     pub fn with_commands(mut self, commands: Arc<dyn CommandHandler>) -> Self {
         self.settings.commands = commands;
+        self
+    }
+
+    /// Who brings the machine into the mesh that the master is reached over, before the first
+    /// heartbeat of every run.
+    #[must_use]
+    pub fn with_mesh(mut self, mesh: Arc<dyn MeshJoin>) -> Self {
+        self.settings.mesh = Some(mesh);
         self
     }
 

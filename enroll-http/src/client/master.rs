@@ -1,6 +1,7 @@
 //! The master over HTTP, as a worker calls it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +132,14 @@ impl HttpMaster {
     #[must_use]
     pub fn with_steady_addr(mut self, addr: impl Into<String>) -> Self {
         self.steady = self.steady.at(addr.into());
+        self
+    }
+
+    /// Calls the steady-state address through the HTTP proxy at `proxy`: that of a mesh's daemon that
+    /// runs in userspace. The first call never goes there, and no proxy of the environment counts.
+    #[must_use]
+    pub fn with_steady_proxy(mut self, proxy: SocketAddr) -> Self {
+        self.steady = self.steady.through(proxy);
         self
     }
 

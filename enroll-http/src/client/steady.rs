@@ -1,5 +1,6 @@
 //! Calls after enrollment: one kept client per identity.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enroll_core::issue::x509::RootCertificate;
@@ -10,21 +11,34 @@ use http::header::AUTHORIZATION;
 use reqwest::{Client, RequestBuilder, Url};
 
 use super::master::{HttpMaster, join, setup, unset};
-use crate::tls::{CertSlot, ClientTls, RootVerifier, TlsIdentity, http_client};
+use crate::tls::{CertSlot, ClientTls, HttpOptions, RootVerifier, TlsIdentity, http_client};
 
 /// Where the steady listener is, and the client that was last used for it.
 pub(super) struct Steady {
     addr: Option<String>,
+    proxy: Option<SocketAddr>,
     kept: Mutex<Option<(Sha256, Client)>>,
 }
 
 impl Steady {
     pub(super) const fn new() -> Self {
-        Self { addr: None, kept: Mutex::new(None) }
+        Self { addr: None, proxy: None, kept: Mutex::new(None) }
     }
 
     pub(super) fn at(self, addr: String) -> Self {
         Self { addr: Some(addr), ..self }
+    }
+
+    pub(super) fn through(self, proxy: SocketAddr) -> Self {
+        Self { proxy: Some(proxy), ..self }
+    }
+
+    fn options(&self, master: &HttpMaster) -> HttpOptions {
+        let options = master.options().clone();
+        match self.proxy {
+            Some(proxy) => options.with_proxy(proxy),
+            None => options,
+        }
     }
 
     /// A call that carries the identity: by certificate where there is one, else by API key.
@@ -54,7 +68,7 @@ impl Steady {
         me: &Credentials,
         path: &str,
     ) -> Result<RequestBuilder, CallError> {
-        Ok(connect(master, &root(me)?, None)?.post(self.url(me, path)?))
+        Ok(self.connect(master, &root(me)?, None)?.post(self.url(me, path)?))
     }
 
     fn url(&self, me: &Credentials, path: &str) -> Result<Url, CallError> {
@@ -82,7 +96,7 @@ impl Steady {
             }
             None => None,
         };
-        let client = connect(master, &root(me)?, identity)?;
+        let client = self.connect(master, &root(me)?, identity)?;
         *kept = Some((name, client.clone()));
         Ok(client)
     }
@@ -102,21 +116,24 @@ fn identified(request: RequestBuilder, me: &Credentials) -> Result<RequestBuilde
     }
 }
 
+impl Steady {
+    /// A client that accepts the master under `root`, and nobody else.
+    fn connect(
+        &self,
+        master: &HttpMaster,
+        root: &RootCertificate,
+        identity: Option<TlsIdentity>,
+    ) -> Result<Client, CallError> {
+        let verifier = Arc::new(RootVerifier::master(root).map_err(setup)?);
+        let mut tls = ClientTls::new(verifier).with_clock(master.clock());
+        if let Some(identity) = identity {
+            tls = tls.with_identity(Arc::new(CertSlot::new(identity)));
+        }
+        tls.config().and_then(|config| http_client(config, &self.options(master))).map_err(setup)
+    }
+}
+
 fn root(me: &Credentials) -> Result<RootCertificate, CallError> {
     let pem = me.ca_pem().ok_or_else(|| unset("no root certificate was kept"))?;
     RootCertificate::from_pem(pem).map_err(|why| CallError::Tls(Box::new(why)))
-}
-
-/// A client that accepts the master under `root`, and nobody else.
-fn connect(
-    master: &HttpMaster,
-    root: &RootCertificate,
-    identity: Option<TlsIdentity>,
-) -> Result<Client, CallError> {
-    let verifier = Arc::new(RootVerifier::master(root).map_err(setup)?);
-    let mut tls = ClientTls::new(verifier).with_clock(master.clock());
-    if let Some(identity) = identity {
-        tls = tls.with_identity(Arc::new(CertSlot::new(identity)));
-    }
-    tls.config().and_then(|config| http_client(config, master.options())).map_err(setup)
 }

@@ -154,6 +154,15 @@ impl IntoResponses for Conflict {
     }
 }
 
+/// The answer where the mesh's control plane does not do its part.
+pub(super) struct MeshTrouble;
+
+impl IntoResponses for MeshTrouble {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[("502", "`mesh_unavailable`: the control plane of the mesh did not answer.")])
+    }
+}
+
 fn problems(answers: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
     let problem = |says: &str| {
         let schema = Ref::from_schema_name("Problem");

@@ -1,5 +1,6 @@
 //! The HTTP client over a TLS configuration of ours.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -24,6 +25,7 @@ pub struct HttpOptions {
     connect: Duration,
     request: Duration,
     plaintext: bool,
+    proxy: Option<SocketAddr>,
 }
 
 impl HttpOptions {
@@ -37,7 +39,7 @@ impl HttpOptions {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { connect: Self::CONNECT, request: Self::REQUEST, plaintext: false }
+        Self { connect: Self::CONNECT, request: Self::REQUEST, plaintext: false, proxy: None }
     }
 
     /// Time to connect, the handshake included.
@@ -51,6 +53,14 @@ impl HttpOptions {
     #[must_use]
     pub const fn with_request_timeout(mut self, request: Duration) -> Self {
         self.request = request;
+        self
+    }
+
+    /// Connects through the HTTP proxy at `proxy`, as into a mesh whose daemon runs in userspace. What
+    /// the proxy carries is TLS between the two ends.
+    #[must_use]
+    pub const fn with_proxy(mut self, proxy: SocketAddr) -> Self {
+        self.proxy = Some(proxy);
         self
     }
 
@@ -83,7 +93,7 @@ pub fn http_client(
     config: ClientConfig,
     options: &HttpOptions,
 ) -> Result<reqwest::Client, TlsError> {
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(config)
         .https_only(!options.plaintext)
         .redirect(Policy::none())
@@ -93,7 +103,12 @@ pub fn http_client(
         .timeout(options.request)
         .pool_idle_timeout(HttpOptions::IDLE)
         .pool_max_idle_per_host(1)
-        .tcp_nodelay(true)
-        .build()
-        .map_err(TlsError::Client)
+        .tcp_nodelay(true);
+    let builder = match options.proxy {
+        Some(proxy) => {
+            builder.proxy(reqwest::Proxy::all(format!("http://{proxy}")).map_err(TlsError::Client)?)
+        }
+        None => builder,
+    };
+    builder.build().map_err(TlsError::Client)
 }

@@ -16,7 +16,7 @@ mod refusal;
 mod root;
 mod slot;
 mod verify;
-#[cfg(feature = "portainer")]
+#[cfg(any(feature = "headscale", feature = "portainer"))]
 mod web;
 
 pub use config::{ClientAuth, ClientTls, ServerTls};
@@ -27,7 +27,7 @@ pub use root::pinned_root;
 pub use rustls;
 pub use slot::{CertSlot, TlsIdentity};
 pub use verify::{PinnedVerifier, RootVerifier};
-#[cfg(feature = "portainer")]
+#[cfg(any(feature = "headscale", feature = "portainer"))]
 pub use web::WebRoots;
 
 use ::rustls::crypto::{CryptoProvider, aws_lc_rs};

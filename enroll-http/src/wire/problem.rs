@@ -33,6 +33,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// 409: it stands otherwise than the request supposes.
     Conflict,
+    /// 502: the control plane of the mesh did not do what it was asked.
+    MeshUnavailable,
 }
 
 impl ErrorCode {
@@ -44,6 +46,7 @@ impl ErrorCode {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::MeshUnavailable,
     ];
 
     /// The word on the wire; never renamed.
@@ -56,6 +59,7 @@ impl ErrorCode {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::MeshUnavailable => "mesh_unavailable",
         }
     }
 
@@ -75,6 +79,7 @@ impl ErrorCode {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::MeshUnavailable => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -88,6 +93,7 @@ impl ErrorCode {
             Self::NotFound => "There is no such thing here",
             Self::MethodNotAllowed => "The method is not known here",
             Self::Conflict => "The request does not fit how things stand",
+            Self::MeshUnavailable => "The control plane of the mesh did not do what it was asked",
         }
     }
 }
@@ -252,7 +258,12 @@ impl From<&Error> for Problem {
 impl From<&OperatorError> for Problem {
     fn from(error: &OperatorError) -> Self {
         let code = match error {
-            OperatorError::NotFound(_) => ErrorCode::NotFound,
+            OperatorError::NotFound(_) | OperatorError::NoMesh => ErrorCode::NotFound,
+            OperatorError::Mesh(_) => {
+                let detail =
+                    "Check the mesh control plane and its API key; the master's log has the cause.";
+                return Self::error(ErrorCode::MeshUnavailable, detail);
+            }
             OperatorError::Conflict(_) => ErrorCode::Conflict,
             OperatorError::Invalid(_) => ErrorCode::ValidationFailed,
             // Kinds of error to come are the master's own trouble until they are told apart here.

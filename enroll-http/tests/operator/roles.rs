@@ -27,6 +27,7 @@ const CALLS: &str = "
     POST /v1/nodes/{name}/fuse admin
     POST /v1/nodes/{name}/commands operator
     GET /v1/nodes/{name}/commands operator
+    GET /v1/mesh/nodes operator
     GET /v1/settings/auto-enrollment admin
     PUT /v1/settings/auto-enrollment admin
     GET /v1/admins admin

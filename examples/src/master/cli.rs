@@ -64,7 +64,7 @@ pub(super) struct Common {
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub(super) enum Command {
     /// Run a master
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     #[command(flatten)]
     Operator(OperatorCommand),
 }

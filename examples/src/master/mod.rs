@@ -34,7 +34,7 @@ async fn run(cli: cli::Cli) -> Result<(), Failure> {
     let serves = matches!(cli.command, Command::Serve(_));
     log::start(cli.common.log.as_deref(), if serves { "info" } else { "warn" })?;
     match cli.command {
-        Command::Serve(args) => serve::serve(&cli.common.data_dir, args).await,
+        Command::Serve(args) => serve::serve(&cli.common.data_dir, *args).await,
         Command::Operator(call) => operator::run(&cli.common.data_dir, call).await,
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::rollout::FuseWith;
 
@@ -34,6 +35,9 @@ Environment (each also as …_FILE, which names a file that holds the value; set
   ENROLL_NODE_NAME        the name to enroll as
   ENROLL_STATE_DIR        default /var/lib/enroll
   ENROLL_METRICS_PORT     default 9100; 0 picks one
+  ENROLL_MESH             none, tailscale or tailscaled, as --mesh
+  ENROLL_MESH_SOCKET      as --mesh-socket
+  ENROLL_STEADY_PROXY     as --steady-proxy
   ENROLL_ALLOW_PLAINTEXT  1 allows http:// for the first call
 
 Examples:
@@ -41,6 +45,7 @@ Examples:
   enroll-worker bootstrap --master-url https://master:7480 --ca-fingerprint sha256:… \\
       --token-path token.txt --node-name worker-1
   enroll-worker serve
+  enroll-worker serve --mesh tailscaled
   enroll-worker serve --runtime-socket /var/run/docker.sock --fuse-with docker";
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -133,6 +138,16 @@ pub(super) struct Options {
     /// A program that commands of kind exec may run, once this node is fused. Repeatable.
     #[arg(long, global = true, value_name = "PROGRAM")]
     pub(super) workload_exec: Vec<String>,
+    /// How to come into the mesh that the master is reached over, with the key it gave.
+    #[arg(long, global = true, value_enum, value_name = "HOW")]
+    pub(super) mesh: Option<Mesh>,
+    /// The socket of the machine's mesh daemon, with --mesh tailscale [default: the usual one].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) mesh_socket: Option<PathBuf>,
+    /// The HTTP proxy through which the steady-state address is reached [default with --mesh
+    /// tailscaled: 127.0.0.1:1055, which the daemon opens].
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub(super) steady_proxy: Option<String>,
     /// Enrolls again with a new key, though there is an identity. Never touches the configuration.
     #[arg(long, global = true)]
     pub(super) force: bool,
@@ -142,6 +157,19 @@ pub(super) struct Options {
     /// How bootstrap says what it did.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(super) output: Output,
+}
+
+/// How to come into the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mesh {
+    /// Not at all: the master is reached without one, and its keys are thrown away.
+    None,
+    /// By `tailscale` and the daemon of this machine.
+    Tailscale,
+    /// By `tailscale` and a `tailscaled` of the worker's own, in userspace, without privileges; its
+    /// state is kept in the state directory.
+    Tailscaled,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use enroll_core::worker::Environment;
 use serde::{Deserialize, Serialize};
 
-use super::args::Options;
+use super::args::{Mesh, Options};
 use super::exit::Exit;
 use super::rollout::FuseWith;
 
@@ -38,6 +39,12 @@ pub(super) struct AgentFile {
     pub(super) workload_log: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) workload_exec: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mesh: Option<Mesh>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mesh_socket: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) steady_proxy: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,6 +62,10 @@ pub(super) struct Config {
     pub(super) metrics_port: u16,
     pub(super) heartbeat_interval: Option<Duration>,
     pub(super) request_timeout: Option<Duration>,
+    /// How to come into the mesh, where somebody said so.
+    pub(super) mesh: Option<Mesh>,
+    pub(super) mesh_socket: Option<PathBuf>,
+    pub(super) steady_proxy: Option<SocketAddr>,
     pub(super) allow_plaintext: bool,
     pub(super) fuse_with: Option<FuseWith>,
     pub(super) fuse_image: Option<String>,
@@ -68,6 +79,7 @@ pub(super) struct Config {
 const STATE_DIR: &str = "/var/lib/enroll";
 const METRICS_PORT: u16 = 9100;
 const LISTEN: &str = "0.0.0.0:9443";
+const PROXY: &str = "127.0.0.1:1055";
 
 impl Config {
     pub(super) fn read(options: &Options, env: &Environment) -> Result<Self, Exit> {
@@ -82,6 +94,7 @@ impl Config {
         }
         let listen = options.listen.clone().or(file.listen);
         let listen = listen.or_else(|| advertised_endpoint.is_some().then(|| LISTEN.to_owned()));
+        let mesh = mesh(options, env, file.mesh)?;
         let secs = |secs: Option<u64>| secs.map(Duration::from_secs);
         Ok(Self {
             master_addr: options
@@ -96,6 +109,13 @@ impl Config {
                 .heartbeat_interval
                 .or_else(|| secs(file.heartbeat_interval_secs)),
             request_timeout: options.request_timeout.or_else(|| secs(file.request_timeout_secs)),
+            steady_proxy: steady_proxy(options, env, file.steady_proxy, mesh)?,
+            mesh_socket: options
+                .mesh_socket
+                .clone()
+                .or_else(|| env.mesh_socket.clone())
+                .or(file.mesh_socket),
+            mesh,
             allow_plaintext: options.allow_plaintext || allowed(env)?,
             fuse_with: options.fuse_with.or(file.fuse_with),
             fuse_image: options.fuse_image.clone().or(file.fuse_image),
@@ -123,6 +143,9 @@ impl Config {
             runtime_socket: self.runtime_socket.clone(),
             workload_log: self.workload_log.clone(),
             workload_exec: self.workload_exec.clone(),
+            mesh: self.mesh,
+            mesh_socket: self.mesh_socket.clone(),
+            steady_proxy: self.steady_proxy.map(|proxy| proxy.to_string()),
             labels: self.labels.clone(),
             facts: self.facts.clone(),
         };
@@ -157,6 +180,30 @@ fn metrics_port(options: &Options, env: &Environment, file: Option<u16>) -> Resu
         })
     });
     Ok(options.metrics_port.or(told.transpose()?).or(file).unwrap_or(METRICS_PORT))
+}
+
+fn mesh(options: &Options, env: &Environment, file: Option<Mesh>) -> Result<Option<Mesh>, Exit> {
+    let told = env.mesh.as_deref().map(|text| {
+        Mesh::from_str(text, false)
+            .map_err(|_| Exit::usage("ENROLL_MESH is neither none, tailscale nor tailscaled."))
+    });
+    Ok(options.mesh.or(told.transpose()?).or(file))
+}
+
+fn steady_proxy(
+    options: &Options,
+    env: &Environment,
+    file: Option<String>,
+    mesh: Option<Mesh>,
+) -> Result<Option<SocketAddr>, Exit> {
+    let told = options.steady_proxy.clone().or_else(|| env.steady_proxy.clone()).or(file);
+    let told = told.or_else(|| (mesh == Some(Mesh::Tailscaled)).then(|| PROXY.to_owned()));
+    let read = |text: String| {
+        text.parse().map_err(|_| {
+            Exit::usage("--steady-proxy is not an address and a port, e.g. 127.0.0.1:1055.")
+        })
+    };
+    told.map(read).transpose()
 }
 
 fn allowed(env: &Environment) -> Result<bool, Exit> {

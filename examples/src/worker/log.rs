@@ -29,6 +29,13 @@ pub(super) fn note(event: &WorkerEvent<'_>) {
             why(cause),
             retry_in.as_secs_f64()
         ),
+        WorkerEvent::MeshJoined { addresses: [] } => {}
+        WorkerEvent::MeshJoined { addresses } => tracing::info!(?addresses, "in the mesh"),
+        WorkerEvent::MeshFailed { cause, retry_in } => tracing::warn!(
+            "not in the mesh: {}; trying again in {:.1} s",
+            chain(*cause),
+            retry_in.as_secs_f64()
+        ),
         WorkerEvent::CommandReported { id, done } => tracing::info!(id, done, "command reported"),
         event => tracing::info!(?event, "worker"),
     }

@@ -7,6 +7,7 @@ mod exit;
 mod facts;
 mod listen;
 mod log;
+mod mesh;
 mod metrics;
 mod proofs;
 mod rollout;

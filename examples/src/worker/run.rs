@@ -19,7 +19,7 @@ use super::exit::{Exit, chain};
 use super::listen::Renewer;
 use super::metrics::{self, Metrics};
 use super::proofs::First;
-use super::{commands, facts, listen, log};
+use super::{commands, facts, listen, log, mesh};
 
 /// Runs the worker and says how the process is to end.
 #[must_use]
@@ -110,6 +110,9 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     if let Some(addr) = &config.master_addr {
         master = master.with_steady_addr(addr);
     }
+    if let Some(proxy) = config.steady_proxy {
+        master = master.with_steady_proxy(proxy);
+    }
     if let Some(timeout) = config.request_timeout {
         master = master.with_request_timeout(timeout);
     }
@@ -121,6 +124,9 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
         .with_pins(first.pins.iter().copied())
         .with_commands(commands::handler(master, &config, facts))
         .with_observer(Arc::clone(&told) as _);
+    if let Some(mesh) = mesh::driver(&config, &dir) {
+        worker = worker.with_mesh(mesh);
+    }
     if let Some(name) = first.node_name.take() {
         worker = worker.with_node_name(name);
     }
@@ -213,6 +219,7 @@ async fn live(
     if let Ok(me) = dir.credentials() {
         metrics.identity(me.identity());
     }
+    mesh::warn_of_unused_keys(config, dir);
     let own = match config.listen {
         Some(address) => Some(listen::open(address, dir, facts::of_this_machine(config)).await?),
         None => None,

@@ -63,6 +63,12 @@ pub(crate) fn times(small: usize, full: usize) -> usize {
     times
 }
 
+/// Ports of the loopback that were free a moment ago.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let sockets = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    sockets.map(|socket| socket.local_addr().expect("its address").port())
+}
+
 /// A command without the settings that this process may have in its environment.
 pub(crate) fn quiet(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {

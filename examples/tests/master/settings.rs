@@ -122,7 +122,6 @@ async fn the_cluster_secret_is_wanted_and_handed_on_in_snippets() {
 fn what_this_build_cannot_do_is_said_before_anything_is_made() {
     let home = Home::new();
     for (flags, word) in [
-        (["--issue", "headscale"], "Headscale"),
         (["--fuser", "portainer"], "--portainer-url"),
         (["--store", "postgre://u:s3cret@db/enroll"], "--store"),
         (["--store-ca-path", "roots.pem"], "--store-ca-path"),

@@ -1,6 +1,7 @@
 //! Why an operator's wish is not fulfilled.
 
 use crate::master::error::Error;
+use crate::master::mesh::MeshError;
 use crate::store::StoreError;
 
 /// Why an operator's wish is not fulfilled. Nothing was changed.
@@ -16,6 +17,12 @@ pub enum OperatorError {
     /// The wish makes no sense: answer `validation_failed`.
     #[error("{0}")]
     Invalid(String),
+    /// This master has no client for a mesh: answer `not_found`.
+    #[error("this master has no client for the control plane of a mesh: start it with one")]
+    NoMesh,
+    /// The control plane of the mesh did not do what it was asked: answer `mesh_unavailable`.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// The master cannot at the moment.
     #[error(transparent)]
     Failed(#[from] Error),

@@ -182,6 +182,7 @@ impl Enroller {
             DeleteOutcome::Deleted(node) => {
                 self.tell(&event);
                 self.unfuse(&node, at).await;
+                self.leave_mesh().await;
                 Ok(())
             }
             DeleteOutcome::NoSuchNode => Err(OperatorError::NotFound("node")),

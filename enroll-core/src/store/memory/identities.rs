@@ -1,7 +1,11 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::{CredentialKey, MemoryStore, State, collision};
-use crate::model::{CredentialRecord, IdentityId, IdentityRecord, NodeRecord, Sha256, Timestamp};
+use crate::model::{
+    CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeRecord, Sha256, Timestamp,
+};
 use crate::store::{
     Identities, IdentityKey, Member, RenewOutcome, Renewal, StoreError, UseOutcome,
 };
@@ -44,6 +48,20 @@ impl Identities for MemoryStore {
                     && same_key(identity)
             })
             .cloned())
+    }
+
+    async fn external(
+        &self,
+        kind: CredentialKind,
+        external_ids: Vec<String>,
+    ) -> Result<Vec<IdentityRecord>, StoreError> {
+        let wanted: BTreeSet<String> = external_ids.into_iter().collect();
+        let is_wanted = |identity: &&IdentityRecord| {
+            matches!(&identity.credential,
+                CredentialRecord::External { kind: made_by, external_id }
+                    if *made_by == kind && wanted.contains(external_id))
+        };
+        Ok(self.state().identities.values().filter(is_wanted).cloned().collect())
     }
 
     async fn renew(&self, renewal: Renewal) -> Result<RenewOutcome, StoreError> {

@@ -1,10 +1,10 @@
-//! I1 to I4: identities, as requests present them.
+//! I1 to I5: identities, as requests present them.
 
 use std::sync::Arc;
 
 use super::fleet::{Enrolled, Fleet, at, event, is_collision, key_of, some};
-use crate::model::{CredentialRecord, IdentityRecord, Sha256};
-use crate::store::{IdentityKey, RenewOutcome, Renewal, Store, UseOutcome};
+use crate::model::{CredentialKind, CredentialRecord, IdentityRecord, Sha256};
+use crate::store::{IdentityKey, RedeemOutcome, RenewOutcome, Renewal, Store, UseOutcome};
 use crate::testing::{Claimant, TestToken, name, race, scale, together};
 
 /// A member, and the token it came by.
@@ -324,4 +324,37 @@ pub async fn i4_the_successor_of_the_same_key_is_found(store: Arc<dyn Store>) {
     assert_eq!(mark_used(&fleet, &second, 4).await, UseOutcome::First, "I2");
     let used = successor(&enrolled.x509, &second).await.map(|found| key_of(&found));
     assert_eq!(used, Some(key_of(&second)), "I4: a used one is still the answer");
+}
+
+/// I5: what another system made is found by that system's name for it, revoked or not.
+pub async fn i5_an_external_identity_is_found_by_its_name(store: Arc<dyn Store>) {
+    const MESH: CredentialKind = CredentialKind::from_static("mesh");
+    let fleet = Fleet::new(store);
+    let token = fleet.unlimited(at(0)).await;
+    let mut made = Vec::new();
+    for (text, kind, id) in
+        [("a", MESH, "7@1"), ("b", MESH, "8@2"), ("c", CredentialKind::from_static("vpn"), "7@1")]
+    {
+        let mut redeem = fleet.approve(&Claimant::new(&token, text), at(1)).await;
+        let credential = CredentialRecord::External { kind, external_id: id.into() };
+        let (node, redemption) = (redeem.new_node_id, redeem.id);
+        made.push(fleet.make.identity(node, &name(text), redemption, credential, at(1)));
+        redeem.identities.extend(made.last().cloned());
+        let outcome = fleet.redeem(redeem).await;
+        assert!(matches!(outcome, RedeemOutcome::Enrolled(_)), "R2: nothing stands against it");
+    }
+    let found = async |kind: CredentialKind, ids: &[&str]| {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let mut found = some(fleet.store.external(kind, ids).await);
+        found.sort_by(|one, other| one.node_name.cmp(&other.node_name));
+        found
+    };
+    assert_eq!(found(MESH, &["7@1", "9@3"]).await, made[..1], "I5: of its kind alone");
+    assert_eq!(found(MESH, &["8@2", "7@1", "7@1"]).await, made[..2], "I5: each once");
+    assert_eq!(found(MESH, &[]).await, [], "I5: nothing was asked for");
+    assert!(found(MESH, &["7", "7@1\\", ""]).await.is_empty(), "I5: no other name");
+    let _deleted = fleet.delete(&name("a"), at(3)).await;
+    let revoked: Vec<_> =
+        found(MESH, &["7@1"]).await.into_iter().map(|found| found.revoked_at).collect();
+    assert_eq!(revoked, [Some(at(3))], "I5: as it stands now");
 }

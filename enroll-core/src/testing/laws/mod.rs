@@ -177,6 +177,7 @@ macro_rules! __store_laws {
                 i3_renew_racing_first_use_has_one_winner
                 i3_a_collision_writes_nothing
                 i4_the_successor_of_the_same_key_is_found
+                i5_an_external_identity_is_found_by_its_name
             ;
             commands:
                 q1_commands_are_handed_over_in_their_order

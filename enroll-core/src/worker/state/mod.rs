@@ -160,6 +160,15 @@ impl LockedDir {
         Ok(true)
     }
 
+    /// The mesh pre-auth keys that came with the identity, until [`forget_mesh`](Self::forget_mesh).
+    ///
+    /// # Errors
+    /// As [`StateDir::status`].
+    pub fn mesh(&self) -> Result<Vec<MeshCredential>, StateError> {
+        let mesh = self.handle.mesh()?;
+        Ok(mesh.keys.into_iter().map(MeshCredential::from).collect())
+    }
+
     /// Forgets the mesh pre-auth keys, once the machine has joined.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use http::Method;
 use super::{ApiError, OperatorClient, PageQuery};
 use crate::wire::{
     AddedAdmin, AdminItem, AttemptItem, AutoEnrollment, AutoEnrollmentWish, CommandItem, Diagnosis,
-    EventItem, FenceView, FenceWish, List, MintedToken, NewAdmin, NewCommand, NewNode, NewToken,
-    NodeView, QueuedCommand, RedemptionItem, RegisteredNode, ShownNode, TokenItem,
+    EventItem, FenceView, FenceWish, List, MeshNodeItem, MintedToken, NewAdmin, NewCommand,
+    NewNode, NewToken, NodeView, QueuedCommand, RedemptionItem, RegisteredNode, ShownNode,
+    TokenItem,
 };
 
 /// Which nodes to list: those that have all that is given.
@@ -177,6 +178,17 @@ impl OperatorClient {
         page: PageQuery,
     ) -> Result<List<CommandItem>, ApiError> {
         self.list(&["nodes", name, "commands"], page).await
+    }
+}
+
+/// The mesh.
+impl OperatorClient {
+    /// Who is in the mesh, the oldest first.
+    ///
+    /// # Errors
+    /// [`ApiError`]; `not_found` where the master has no mesh.
+    pub async fn mesh_nodes(&self, page: PageQuery) -> Result<List<MeshNodeItem>, ApiError> {
+        self.list(&["mesh", "nodes"], page).await
     }
 }
 

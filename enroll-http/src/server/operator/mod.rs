@@ -13,6 +13,7 @@ mod commands;
 mod cursor;
 mod events;
 mod install;
+mod mesh;
 mod nodes;
 mod openapi;
 mod params;
@@ -21,6 +22,7 @@ mod settings;
 mod state;
 mod tokens;
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -102,6 +104,7 @@ fn calls() -> Router<App> {
         .route("/v1/nodes/{name}/uncordon", post(nodes::uncordon))
         .route("/v1/nodes/{name}/fuse", post(commands::fuse))
         .route("/v1/nodes/{name}/commands", post(commands::queue).get(commands::list))
+        .route("/v1/mesh/nodes", get(mesh::nodes))
         .route(
             "/v1/settings/auto-enrollment",
             get(settings::auto_enrollment).put(settings::change_auto_enrollment),
@@ -132,6 +135,11 @@ fn invalid(detail: impl Into<Box<str>>) -> Problem {
 fn refused(error: OperatorError) -> Problem {
     match &error {
         OperatorError::Failed(error) => trouble(error),
+        OperatorError::Mesh(failure) => {
+            let cause = failure.source().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(cause, "{failure}");
+            Problem::from(&error)
+        }
         _ => Problem::from(&error),
     }
 }

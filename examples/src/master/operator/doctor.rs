@@ -117,11 +117,11 @@ async fn listeners(data_dir: &Path) -> Vec<Check> {
     // A root that cannot be read was said already.
     let Some(client) = client else { return Vec::new() };
     let mut checks = Vec::new();
-    for (name, url) in [
-        ("enroll", format!("{}/healthz", ready.enroll_url)),
+    let enroll = ready.enroll_url.map(|url| ("enroll", format!("{url}/healthz")));
+    for (name, url) in enroll.into_iter().chain([
         ("steady", format!("https://{}/v1/self", ready.steady_addr)),
         ("operator", format!("{}/healthz", ready.operator_url)),
-    ] {
+    ]) {
         let check = format!("{name} listener");
         // Whatever the status, it was the master that answered.
         checks.push(match client.get(&url).send().await {

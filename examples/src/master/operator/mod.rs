@@ -6,6 +6,7 @@ mod connection;
 mod doctor;
 mod events;
 mod fence;
+mod mesh;
 mod name;
 mod node;
 mod node_text;
@@ -32,6 +33,8 @@ pub(super) enum OperatorCommand {
     AutoEnrollment(Group<auto_enrollment::AutoEnrollmentCall>),
     /// Operators: add, list, remove
     Admin(Group<admin::AdminCall>),
+    /// The mesh: who is in it
+    Mesh(Group<mesh::MeshCall>),
     /// The audit log
     Events(events::EventsArgs),
     /// A failover of the store: whether there was one, and that you know of it
@@ -58,6 +61,7 @@ pub(super) async fn run(data_dir: &Path, command: OperatorCommand) -> Result<(),
             auto_enrollment::run(group.call, &group.to.open(data_dir)?).await
         }
         OperatorCommand::Admin(group) => admin::run(group.call, &group.to.open(data_dir)?).await,
+        OperatorCommand::Mesh(group) => mesh::run(group.call, &group.to.open(data_dir)?).await,
         OperatorCommand::Events(args) => events::run(&args, &args.to.open(data_dir)?).await,
         OperatorCommand::Fence(group) => fence::run(group.call, &group.to.open(data_dir)?).await,
         OperatorCommand::Doctor(args) => doctor::run(&args, data_dir).await,

@@ -10,7 +10,8 @@ use super::machine;
 /// Where the three listeners are bound.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
-    pub(super) enroll: SocketAddr,
+    /// `None` where nobody enrolls any more.
+    pub(super) enroll: Option<SocketAddr>,
     pub(super) steady: SocketAddr,
     pub(super) operator: SocketAddr,
 }
@@ -22,7 +23,7 @@ pub(super) struct Addresses {
     pub(super) hosts: Vec<Host>,
     /// All that its certificate names: its hosts, and those by which it is reached from itself.
     pub(super) certified: Vec<Host>,
-    pub(super) enroll_url: String,
+    pub(super) enroll_url: Option<String>,
     pub(super) steady_addr: String,
     pub(super) operator_url: String,
 }
@@ -40,20 +41,23 @@ impl Addresses {
             None => advertised.first().cloned().unwrap_or_else(|| loopback().into()),
         };
         let scheme = if args.allow_plaintext { "http" } else { "https" };
-        let enroll = reached(bound.enroll);
+        let enroll = bound.enroll.map(|at| (reached(at), at.port()));
         let (steady, port) = match &args.steady_addr {
             Some(addr) => (addr.host.clone(), addr.port.unwrap_or_else(|| bound.steady.port())),
             None => (reached(bound.steady), bound.steady.port()),
         };
         let operator = Some(bound.operator.ip()).filter(|ip| !ip.is_unspecified());
         let operator = Host::from(operator.unwrap_or_else(loopback));
-        let enroll_url = format!("{scheme}://{}", authority(&enroll, bound.enroll.port()));
+        let enroll_url =
+            enroll.as_ref().map(|(host, port)| format!("{scheme}://{}", authority(host, *port)));
         let operator_url = format!("https://{}", authority(&operator, bound.operator.port()));
         // Every machine has a loopback address: it is the master's alone only where that is said.
         let is_own = |host: &Host| {
             args.advertise.contains(host) || !host.as_ip().is_some_and(|ip| ip.is_loopback())
         };
-        let hosts = advertised.into_iter().chain([enroll, steady.clone()]).filter(is_own);
+        let hosts =
+            advertised.into_iter().chain(enroll.map(|(host, _)| host)).chain([steady.clone()]);
+        let hosts = hosts.filter(is_own);
         let hosts = distinct(hosts.chain(Host::new("localhost")));
         let certified = distinct(hosts.iter().cloned().chain(own(bound)));
         let steady_addr = authority(&steady, port);
@@ -63,9 +67,10 @@ impl Addresses {
 
 /// The names by which this machine reaches itself.
 fn own(bound: Bound) -> impl Iterator<Item = Host> {
-    let bound = [bound.enroll, bound.steady, bound.operator].map(|at| at.ip());
+    let bound = [bound.enroll, Some(bound.steady), Some(bound.operator)];
+    let bound = bound.into_iter().flatten().map(|at| at.ip());
     let loopbacks = [loopback(), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    bound.into_iter().filter(|ip| !ip.is_unspecified()).chain(loopbacks).map(Host::from)
+    bound.filter(|ip| !ip.is_unspecified()).chain(loopbacks).map(Host::from)
 }
 
 const fn loopback() -> IpAddr {
@@ -102,8 +107,8 @@ mod tests {
 
     fn addresses(flags: &[&str], bound: [&str; 3]) -> Addresses {
         let line = Line::parse_from([&["serve"], flags].concat());
-        let [enroll, steady, operator] = bound.map(|at| at.parse().unwrap());
-        Addresses::of(&line.args, Bound { enroll, steady, operator })
+        let [enroll, steady, operator] = bound.map(|at| at.parse::<SocketAddr>().unwrap());
+        Addresses::of(&line.args, Bound { enroll: Some(enroll), steady, operator })
     }
 
     const ANY: [&str; 3] = ["0.0.0.0:1", "0.0.0.0:2", "127.0.0.1:3"];
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn the_first_advertised_host_is_told_with_the_real_ports() {
         let told = addresses(&["--advertise", "fleet.example", "--advertise", "fd00::1"], ANY);
-        assert_eq!(told.enroll_url, "https://fleet.example:1");
+        assert_eq!(told.enroll_url.as_deref(), Some("https://fleet.example:1"));
         assert_eq!(told.steady_addr, "fleet.example:2");
         assert_eq!(told.operator_url, "https://127.0.0.1:3");
         let names = ["fleet.example", "fd00::1", "localhost", "127.0.0.1", "::1"];
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn a_listener_on_one_address_is_reached_there() {
         let told = addresses(&[], ["127.0.0.1:1", "[::1]:2", "0.0.0.0:3"]);
-        assert_eq!(told.enroll_url, "https://127.0.0.1:1");
+        assert_eq!(told.enroll_url.as_deref(), Some("https://127.0.0.1:1"));
         assert_eq!(told.steady_addr, "[::1]:2");
         assert_eq!(told.operator_url, "https://127.0.0.1:3");
         let loopback = |host: &&Host| host.as_ip().is_some_and(|ip| ip.is_loopback());
@@ -146,7 +151,7 @@ mod tests {
     #[test]
     fn plaintext_shows_in_the_address() {
         let told = addresses(&["--allow-plaintext", "--advertise", "10.0.0.1"], ANY);
-        assert_eq!(told.enroll_url, "http://10.0.0.1:1");
+        assert_eq!(told.enroll_url.as_deref(), Some("http://10.0.0.1:1"));
         assert_eq!(told.operator_url, "https://127.0.0.1:3");
     }
 }

@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use enroll_core::model::{Host, TrustDomain};
 use enroll_http::server::Proxies;
 
+use super::headscale::HeadscaleArgs;
 use super::portainer::PortainerArgs;
 use super::store_url::StoreUrl;
 
@@ -34,7 +35,7 @@ pub(in crate::master) struct ServeArgs {
     /// chain to
     #[arg(long, value_name = "FILE", env = "ENROLL_MASTER_STORE_CA_PATH", hide_env_values = true)]
     pub(super) store_ca_path: Option<PathBuf>,
-    /// Where new machines enroll; port 0 picks one
+    /// Where new machines enroll; port 0 picks one, `none` lets nobody in any more
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -179,6 +180,8 @@ pub(in crate::master) struct ServeArgs {
     /// The name of the fleet, fixed with its authority [default: enroll.internal]
     #[arg(long, value_name = "NAME", env = "ENROLL_MASTER_TRUST_DOMAIN", hide_env_values = true)]
     pub(super) trust_domain: Option<TrustDomain>,
+    #[command(flatten)]
+    pub(super) headscale: HeadscaleArgs,
 }
 
 /// What a new member gets.
@@ -191,7 +194,7 @@ pub(super) enum Issue {
     #[value(name = "api_key", alias = "api-key")]
     ApiKey,
     /// A mesh pre-auth key
-    #[value(name = "headscale", hide = true)]
+    #[value(name = "headscale")]
     Headscale,
 }
 
@@ -231,7 +234,7 @@ impl FromStr for SteadyAddr {
 }
 
 /// At least one second, at most ten years.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if (1..=MAX_SECONDS).contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("a whole number of seconds, 1 to {MAX_SECONDS}")),
@@ -247,6 +250,8 @@ Examples:
   enroll-master serve --fuser portainer --portainer-url https://portainer.example:9443 \\
       --portainer-api-key-path portainer.key
   ENROLL_MASTER_STORE_FILE=store.url enroll-master serve --store-ca-path db-ca.pem
+  enroll-master serve --issue x509 --issue headscale --headscale-url https://mesh.example \\
+      --headscale-api-key-path hs.key --headscale-user fleet --steady-addr 100.64.0.1:7481
   enroll-master serve --enroll-listen 127.0.0.1:0 --steady-listen 127.0.0.1:0 --operator-listen 127.0.0.1:0
 
 Another master on the same PostgreSQL starts with a copy of ca.key, ca.crt and admin.token in its

@@ -16,7 +16,8 @@ pub(super) fn print(ready: &Ready, data_dir: &Path, secret_wanted: bool) {
 fn text(ready: &Ready, data_dir: &Path, secret_wanted: bool) -> String {
     let dir = quoted(data_dir);
     let secret = if secret_wanted { " ENROLL_SHARED_SECRET_FILE=<its file>" } else { "" };
-    let plain = if ready.enroll_url.starts_with("http://") { " --allow-plaintext" } else { "" };
+    let enroll = ready.enroll_url.as_deref().unwrap_or("nowhere (--enroll-listen none)");
+    let plain = if enroll.starts_with("http://") { " --allow-plaintext" } else { "" };
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _written = write!(
@@ -39,7 +40,6 @@ and on that machine, with the invitation it prints:
 
 The machine is then in:  enroll-master node list --data-dir {dir}
 ",
-        enroll = ready.enroll_url,
         steady = ready.steady_addr,
         operator = ready.operator_url,
         ca = ready.ca_fingerprint,
@@ -63,7 +63,7 @@ mod tests {
     fn the_next_commands_can_be_pasted() {
         let ready = Ready {
             pid: 1,
-            enroll_url: "http://10.0.0.1:1".into(),
+            enroll_url: Some("http://10.0.0.1:1".into()),
             steady_addr: "10.0.0.1:2".into(),
             operator_url: "https://127.0.0.1:3".into(),
             ca_fingerprint: "sha256:00".into(),

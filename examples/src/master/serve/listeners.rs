@@ -23,7 +23,7 @@ use super::stop::Stop;
 
 /// The sockets, bound before anything else is made: what they are bound to is told to others.
 pub(super) struct Sockets {
-    enroll: TcpListener,
+    enroll: Option<TcpListener>,
     steady: TcpListener,
     operator: TcpListener,
 }
@@ -42,7 +42,10 @@ pub(super) struct Served<'a> {
 impl Sockets {
     pub(super) async fn bind(args: &ServeArgs) -> Result<Self, Failure> {
         Ok(Self {
-            enroll: bind("--enroll-listen", &args.enroll_listen).await?,
+            enroll: match args.enroll_listen.as_str() {
+                NONE => None,
+                address => Some(bind("--enroll-listen", address).await?),
+            },
             steady: bind("--steady-listen", &args.steady_listen).await?,
             operator: bind("--operator-listen", &args.operator_listen).await?,
         })
@@ -50,7 +53,7 @@ impl Sockets {
 
     pub(super) fn bound(&self) -> Result<Bound, Failure> {
         Ok(Bound {
-            enroll: local(&self.enroll)?,
+            enroll: self.enroll.as_ref().map(local).transpose()?,
             steady: local(&self.steady)?,
             operator: local(&self.operator)?,
         })
@@ -78,7 +81,7 @@ fn listeners(
     sockets: Sockets,
     args: &ServeArgs,
     served: Served<'_>,
-) -> Result<[Listener; 3], TlsError> {
+) -> Result<Vec<Listener>, TlsError> {
     let Served { enroller, metrics, authority, identity, cluster_secret, clock } = served;
     let limiter = Arc::new(AddressLimiter::new(args.attempts_per_minute));
     let mut proxies = Proxies::none();
@@ -88,9 +91,12 @@ fn listeners(
     let tls = || ServerTls::new(identity.slot()).with_clock(Arc::clone(&clock));
     let options =
         EnrollOptions::new().with_limiter(Arc::clone(&limiter)).with_proxies(Arc::clone(&proxies));
-    let router = timed(enroll_router(Arc::clone(enroller), options), &metrics, "enroll");
-    let enroll = listener(sockets.enroll, router, &proxies);
-    let enroll = if args.allow_plaintext { enroll } else { enroll.with_tls(tls().config()?) };
+    let mut all = Vec::new();
+    if let Some(tcp) = sockets.enroll {
+        let router = timed(enroll_router(Arc::clone(enroller), options), &metrics, "enroll");
+        let enroll = listener(tcp, router, &proxies);
+        all.push(if args.allow_plaintext { enroll } else { enroll.with_tls(tls().config()?) });
+    }
 
     let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
     let options = SteadyOptions::new().with_limiter(limiter).with_proxies(Arc::clone(&proxies));
@@ -111,8 +117,12 @@ fn listeners(
     let operator = Listener::new(sockets.operator, operator)
         .with_tls(tls().with_http2().config()?)
         .with_http2();
-    Ok([enroll, steady, operator])
+    all.extend([steady, operator]);
+    Ok(all)
 }
+
+/// In the place of an address: nobody is let in any more.
+const NONE: &str = "none";
 
 /// A listener where a proxy in front may speak for many.
 fn listener(tcp: TcpListener, router: Router, proxies: &Arc<Proxies>) -> Listener {

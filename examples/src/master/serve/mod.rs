@@ -8,6 +8,7 @@ mod data_dir;
 mod enroller;
 mod files;
 mod greeting;
+mod headscale;
 mod listeners;
 mod machine;
 mod portainer;
@@ -30,7 +31,6 @@ pub(super) use ready::Ready;
 
 use super::failure::Failure;
 use addresses::Addresses;
-use args::Issue;
 use data_dir::DataDir;
 use enroller::FuserPlan;
 use listeners::{Served, Sockets};
@@ -45,6 +45,7 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
         Some(path) => cluster_secret::read(path)?,
         None => Vec::new(),
     };
+    let headscale = headscale::client(&args.headscale)?;
     let data = DataDir::take(data_dir)?;
     let ready_file = ReadyFile::absent(&data)?;
     let authority = Arc::new(open_authority(&data, &args)?);
@@ -53,8 +54,9 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let sockets = Sockets::bind(&args).await?;
     let addresses = Addresses::of(&args, sockets.bound()?);
     let metrics = Arc::new(Metrics::new());
-    let enroller =
-        enroller::build(&args, fuser, opened, &authority, &secrets, &addresses, &metrics);
+    let parts =
+        enroller::Parts { fuser, opened, authority: &authority, headscale, secrets: &secrets };
+    let enroller = enroller::build(&args, parts, &addresses, &metrics);
     enroller::claim(&enroller).await?;
     admin::ensure(&data, &enroller).await?;
 
@@ -107,6 +109,10 @@ impl Running<'_> {
             let (enroller, stopped) = (Arc::clone(enroller), stop.stopped());
             tokio::spawn(async move { enroller.tend_until(stopped.wait()).await })
         };
+        let tidying = {
+            let (enroller, stopped) = (Arc::clone(enroller), stop.stopped());
+            tokio::spawn(async move { enroller.tend_mesh_until(stopped.wait()).await })
+        };
         let stopped = stop.stopped();
         let renewing = tokio::spawn(async move { identity.renew_until(stopped.wait()).await });
         announce()?;
@@ -120,7 +126,7 @@ impl Running<'_> {
             }
             enroller.flush().await;
             // Their only end is the one that was just asked for.
-            let _ended = tokio::join!(tending, renewing);
+            let _ended = tokio::join!(tending, tidying, renewing);
         };
         tokio::select! {
             () = draining => {}
@@ -132,10 +138,6 @@ impl Running<'_> {
 
 /// Refuses what this build cannot do, before anything is made.
 fn check(args: &ServeArgs) -> Result<(), Failure> {
-    if args.issue.contains(&Issue::Headscale) {
-        return Err(Failure::usage("this build has no client for Headscale")
-            .next("Choose --issue x509, --issue api_key or both."));
-    }
     store::check(args)
 }
 

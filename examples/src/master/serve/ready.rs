@@ -14,7 +14,7 @@ use super::files;
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::master) struct Ready {
     pub(in crate::master) pid: u32,
-    pub(in crate::master) enroll_url: String,
+    pub(in crate::master) enroll_url: Option<String>,
     pub(in crate::master) steady_addr: String,
     pub(in crate::master) operator_url: String,
     pub(in crate::master) ca_fingerprint: String,
