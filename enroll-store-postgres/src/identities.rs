@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use enroll_core::model::{
-    CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeId, RedemptionId, Sha256,
-    Timestamp,
+    CommandStatus, CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeId,
+    RedemptionId, Sha256, Timestamp,
 };
 use enroll_core::store::{
-    Identities, IdentityKey, Member, RenewOutcome, Renewal, StoreError, UseOutcome,
+    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, StoreError, UseOutcome,
 };
 use uuid::Uuid;
 
@@ -20,6 +20,13 @@ impl Identities for PostgresStore {
     async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError> {
         self.read("look up an identity", &key, |transaction, key| {
             Box::pin(member(transaction, *key))
+        })
+        .await
+    }
+
+    async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError> {
+        self.read("confirm identities", &ids, |transaction, ids| {
+            Box::pin(standing(transaction, ids))
         })
         .await
     }
@@ -87,6 +94,21 @@ async fn member(transaction: Transaction<'_>, key: IdentityKey) -> Result<Option
         Some(_) => Some(rows::node(&mut rows::Columns::from(row, IDENTITY_WIDTH))?),
     };
     Ok(Some(Member { identity, node }))
+}
+
+async fn standing(
+    transaction: Transaction<'_>,
+    ids: &[IdentityId],
+) -> Result<Vec<Standing>, Failure> {
+    let asked: Vec<Uuid> = ids.iter().map(|id| rows::uuid(id.as_bytes())).collect();
+    let values = values![asked, CommandStatus::Queued.as_str()];
+    let found = transaction
+        .list(STANDING, values, |columns| Ok((columns.count::<usize>()?, columns.get::<bool>()?)));
+    let standing = |(place, called): (usize, bool)| {
+        let id = place.checked_sub(1).and_then(|place| ids.get(place))?;
+        Some(Standing { id: *id, called })
+    };
+    Ok(found.await?.into_iter().filter_map(standing).collect())
 }
 
 async fn mark_used(
@@ -308,6 +330,16 @@ pub(crate) const SUCCESSOR: &str = concat!(
     WHERE predecessor = $1 AND key_digest = $2 AND revoked_at IS NULL
     ORDER BY id DESC LIMIT 1"
 );
+
+/// `standing` reads those of many identities that hold, by their place among the asked, and whether a
+/// command of their node is queued; it locks nothing.
+pub(crate) const STANDING: &str = "SELECT asked.place, EXISTS (
+        SELECT 1 FROM enroll_commands AS command
+        WHERE command.node_id = identity.node_id AND command.finished_at IS NULL
+            AND command.status = $2)
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place)
+    JOIN enroll_identities AS identity ON identity.id = asked.id AND identity.revoked_at IS NULL
+    JOIN enroll_nodes AS node ON node.id = identity.node_id";
 
 /// `use_identity` locks and writes one identity, and only if it is neither revoked nor used.
 pub(crate) const USE_IDENTITY: &str = concat!(

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use enroll_core::model::{
-    CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeId, RedemptionId,
-    RedemptionRecord, Sha256, Timestamp,
+    CommandStatus, CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeId,
+    RedemptionId, RedemptionRecord, Sha256, Timestamp,
 };
 use enroll_core::store::{
-    Identities, IdentityKey, Member, RenewOutcome, Renewal, StoreError, UseOutcome,
+    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, StoreError, UseOutcome,
 };
 use rusqlite::named_params;
 
@@ -21,6 +21,14 @@ use crate::{SqliteStore, journal, nodes, redemptions, rows};
 impl Identities for SqliteStore {
     async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError> {
         self.read("look up an identity", move |transaction| member(transaction, key)).await
+    }
+
+    async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError> {
+        self.read("confirm identities", move |transaction| {
+            let standing = ids.iter().map(|id| standing(transaction, *id));
+            standing.filter_map(Result::transpose).collect()
+        })
+        .await
     }
 
     async fn mark_used(&self, id: IdentityId, at: Timestamp) -> Result<UseOutcome, StoreError> {
@@ -82,6 +90,12 @@ fn member(transaction: Transaction<'_>, key: IdentityKey) -> Result<Option<Membe
     let Some(identity) = identity else { return Ok(None) };
     let node = nodes::find_by_id(transaction, identity.node_id)?;
     Ok(Some(Member { identity, node }))
+}
+
+fn standing(transaction: Transaction<'_>, id: IdentityId) -> Result<Option<Standing>, Failure> {
+    let values = named_params! { ":id": id.as_bytes(), ":queued": CommandStatus::Queued.as_str() };
+    let called = transaction.find(STANDING, values, |columns| columns.get())?;
+    Ok(called.map(|called| Standing { id, called }))
 }
 
 fn mark_used(
@@ -274,6 +288,15 @@ pub(crate) const SUCCESSOR: &str = concat!(
 
 /// `renewable` reads one identity, if it may be renewed: not revoked, and its node is there.
 pub(crate) const RENEWABLE: &str = "SELECT 1 FROM enroll_identities AS identity
+    JOIN enroll_nodes AS node ON node.id = identity.node_id
+    WHERE identity.id = :id AND identity.revoked_at IS NULL";
+
+/// `standing` reads one identity, if it holds, and whether a command of its node is queued.
+pub(crate) const STANDING: &str = "SELECT EXISTS (
+        SELECT 1 FROM enroll_commands AS command
+        WHERE command.node_id = identity.node_id AND command.finished_at IS NULL
+            AND command.status = :queued)
+    FROM enroll_identities AS identity
     JOIN enroll_nodes AS node ON node.id = identity.node_id
     WHERE identity.id = :id AND identity.revoked_at IS NULL";
 

@@ -47,6 +47,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("identities_of_redemption", identities::IDENTITIES_OF_REDEMPTION),
     ("successor", identities::SUCCESSOR),
     ("renewable", identities::RENEWABLE),
+    ("standing", identities::STANDING),
     ("use_identity", identities::USE_IDENTITY),
     ("revoke_identity", identities::REVOKE_IDENTITY),
     ("revoke_identities_of_node", identities::REVOKE_IDENTITIES_OF_NODE),

@@ -28,6 +28,16 @@ pub struct Member {
     pub node: Option<NodeRecord>,
 }
 
+/// An identity that holds, as of one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store builds every field")]
+pub struct Standing {
+    /// The identity.
+    pub id: IdentityId,
+    /// Whether a command for its node is queued.
+    pub called: bool,
+}
+
 /// Whether a first use was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -76,6 +86,8 @@ pub enum RenewOutcome {
 ///   the same certificate.
 /// - **I5** `external` finds every identity of this kind whose external id is one of those given,
 ///   revoked or not, as it stands now, and no other.
+/// - **I6** `standing` reads the present state, as `member` does: of the identities asked about it
+///   names exactly those that are not revoked and whose node is there, each once.
 #[async_trait]
 pub trait Identities: Send + Sync {
     /// The identity of this key, revoked or not, and its node.
@@ -83,6 +95,12 @@ pub trait Identities: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError>;
+
+    /// Which of many identities hold, in any order, and whose nodes have commands queued.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError>;
 
     /// Records a first use.
     ///

@@ -23,7 +23,9 @@ mod tokens;
 
 pub use commands::{Commands, Finish, QueueOutcome};
 pub use error::{StoreError, StoreErrorKind};
-pub use identities::{Identities, IdentityKey, Member, RenewOutcome, Renewal, UseOutcome};
+pub use identities::{
+    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, UseOutcome,
+};
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
 pub use masters::{Fence, Masters};
 pub use memory::MemoryStore;

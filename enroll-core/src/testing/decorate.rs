@@ -86,6 +86,7 @@ pub enum Operation {
     Transition,
     RecordBeats,
     Member,
+    Standing,
     MarkUsed,
     Successor,
     External,
@@ -182,6 +183,9 @@ macro_rules! __store_methods {
     }}};
     ($generics:tt $store:tt Identities) => { $crate::__hand_on! { $generics $store Identities {
         Member member(key: $crate::store::IdentityKey) -> Option<$crate::store::Member>;
+        Standing standing(
+            ids: Vec<$crate::model::IdentityId>
+        ) -> Vec<$crate::store::Standing>;
         MarkUsed mark_used(
             id: $crate::model::IdentityId,
             at: $crate::model::Timestamp

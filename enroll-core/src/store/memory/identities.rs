@@ -4,10 +4,11 @@ use async_trait::async_trait;
 
 use super::{CredentialKey, MemoryStore, State, collision};
 use crate::model::{
-    CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeRecord, Sha256, Timestamp,
+    CommandStatus, CredentialKind, CredentialRecord, IdentityId, IdentityRecord, NodeRecord,
+    Sha256, Timestamp,
 };
 use crate::store::{
-    Identities, IdentityKey, Member, RenewOutcome, Renewal, StoreError, UseOutcome,
+    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, StoreError, UseOutcome,
 };
 
 #[async_trait]
@@ -23,6 +24,11 @@ impl Identities for MemoryStore {
             identity: identity.clone(),
             node: state.holder(identity).cloned(),
         }))
+    }
+
+    async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError> {
+        let state = self.state();
+        Ok(ids.into_iter().filter_map(|id| state.standing(id)).collect())
     }
 
     async fn mark_used(&self, id: IdentityId, at: Timestamp) -> Result<UseOutcome, StoreError> {
@@ -73,6 +79,14 @@ impl State {
     /// The node an identity belongs to, unless it is gone.
     fn holder(&self, identity: &IdentityRecord) -> Option<&NodeRecord> {
         self.nodes.get(&identity.node_name).filter(|node| node.id == identity.node_id)
+    }
+
+    fn standing(&self, id: IdentityId) -> Option<Standing> {
+        let identity = self.identity(id).filter(|found| found.revoked_at.is_none())?;
+        let node = self.holder(identity)?.id;
+        let mut commands = self.commands.values();
+        let called = commands.any(|it| it.node_id == node && it.status == CommandStatus::Queued);
+        Some(Standing { id, called })
     }
 
     fn mark_used(&mut self, id: IdentityId, at: Timestamp) -> UseOutcome {

@@ -1,10 +1,12 @@
-//! I1 to I5: identities, as requests present them.
+//! I1 to I6: identities, as requests present them.
 
 use std::sync::Arc;
 
 use super::fleet::{Enrolled, Fleet, at, event, is_collision, key_of, some};
 use crate::model::{CredentialKind, CredentialRecord, IdentityRecord, Sha256};
-use crate::store::{IdentityKey, RedeemOutcome, RenewOutcome, Renewal, Store, UseOutcome};
+use crate::store::{
+    IdentityKey, QueueOutcome, RedeemOutcome, RenewOutcome, Renewal, Store, UseOutcome,
+};
 use crate::testing::{Claimant, TestToken, name, race, scale, together};
 
 /// A member, and the token it came by.
@@ -357,4 +359,50 @@ pub async fn i5_an_external_identity_is_found_by_its_name(store: Arc<dyn Store>)
     let revoked: Vec<_> =
         found(MESH, &["7@1"]).await.into_iter().map(|found| found.revoked_at).collect();
     assert_eq!(revoked, [Some(at(3))], "I5: as it stands now");
+}
+
+/// I6: of many identities exactly those are named that hold; a renewed one and its successor both do,
+/// until the successor is used.
+pub async fn i6_of_many_those_are_named_that_hold(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let (_token, one) = member(&fleet, "a").await;
+    let (_token, other) = member(&fleet, "b").await;
+    let standing = async |identities: &[&IdentityRecord]| {
+        let ids = identities.iter().map(|it| it.id).collect();
+        let named = some(fleet.store.standing(ids).await);
+        assert!(named.iter().all(|it| !it.called), "I6: nothing is queued");
+        let holds = |it: &&IdentityRecord| named.iter().filter(|named| named.id == it.id).count();
+        identities.iter().map(holds).collect::<Vec<_>>()
+    };
+    assert_eq!(standing(&[]).await, [0; 0], "I6: of none there is none");
+    let successor = renewed(&fleet, &one.x509).await;
+    let all = [&one.x509, &one.api_key, &successor, &other.x509];
+    assert_eq!(standing(&all).await, [1, 1, 1, 1], "I6: each once");
+    assert_eq!(mark_used(&fleet, &successor, 3).await, UseOutcome::First, "I2");
+    assert_eq!(standing(&all).await, [0, 1, 1, 1], "I6: its use retired the predecessor");
+    let deleted = fleet.store.delete_node(&name("a"), at(4), event("deleted", at(4))).await;
+    drop(some(deleted));
+    assert_eq!(standing(&all).await, [0, 0, 0, 1], "I6: the node is gone");
+}
+
+/// I6: whose node has a command queued is said of each; one that was delivered does not count.
+pub async fn i6_a_queued_command_is_told(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let (_token, one) = member(&fleet, "a").await;
+    let (_token, other) = member(&fleet, "b").await;
+    let called = async || {
+        let named = some(fleet.store.standing(vec![one.x509.id, other.x509.id]).await);
+        let of = |identity: &IdentityRecord| {
+            named.iter().find(|it| it.id == identity.id).map(|it| it.called)
+        };
+        (of(&one.x509), of(&other.x509))
+    };
+    assert_eq!(called().await, (Some(false), Some(false)), "I6: nothing is queued");
+    let command = super::commands::command(&fleet, &one.node, 2);
+    let (id, node_id) = (command.id, command.node_id);
+    let queued = some(fleet.store.queue_command(command, event("queued", at(2))).await);
+    assert_eq!(queued, QueueOutcome::Queued, "I6");
+    assert_eq!(called().await, (Some(true), Some(false)), "I6: one of the two");
+    some(fleet.store.mark_delivered(node_id, vec![id], at(3)).await);
+    assert_eq!(called().await, (Some(false), Some(false)), "I6: it was handed over");
 }

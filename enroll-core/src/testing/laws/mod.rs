@@ -178,6 +178,8 @@ macro_rules! __store_laws {
                 i3_a_collision_writes_nothing
                 i4_the_successor_of_the_same_key_is_found
                 i5_an_external_identity_is_found_by_its_name
+                i6_of_many_those_are_named_that_hold
+                i6_a_queued_command_is_told
             ;
             commands:
                 q1_commands_are_handed_over_in_their_order
