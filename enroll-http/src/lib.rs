@@ -3,6 +3,8 @@
 
 pub mod client;
 mod exposition;
+#[cfg(feature = "grpc")]
+pub mod fleet;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod integrations;

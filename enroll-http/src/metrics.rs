@@ -41,6 +41,9 @@ pub struct Metrics {
     nodes: Family<Label, Gauge>,
     health: Family<Label, Gauge>,
     dropped: Gauge,
+    reported: Counter,
+    streams: Gauge,
+    stream_heartbeats: Gauge,
 }
 
 impl Metrics {
@@ -66,8 +69,11 @@ impl Metrics {
             nodes: Family::default(),
             health: Family::default(),
             dropped: Gauge::default(),
+            reported: Counter::default(),
+            streams: Gauge::default(),
+            stream_heartbeats: Gauge::default(),
         };
-        metrics.at_zero().registered()
+        metrics.at_zero().registered().streams_registered()
     }
 
     /// A series that was never counted is a gap in a dashboard: all that can be known beforehand
@@ -131,7 +137,7 @@ impl Metrics {
         );
         registry.register(
             "enroll_name_mismatches",
-            "Heartbeats under another name than the identity's",
+            "Messages of members under another name than the identity's",
             self.mismatches.clone(),
         );
         registry.register("enroll_nodes", "Nodes by state", self.nodes.clone());
@@ -142,6 +148,33 @@ impl Metrics {
             self.dropped.clone(),
         );
         self
+    }
+
+    /// What members send over streams that stay open, and what they report.
+    fn streams_registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "enroll_reported_events",
+            "Events that nodes reported",
+            self.reported.clone(),
+        );
+        registry.register(
+            "enroll_streams",
+            "Streams of members that are open on this master",
+            self.streams.clone(),
+        );
+        registry.register(
+            "enroll_stream_heartbeats",
+            "Heartbeats that came over streams since the master started",
+            self.stream_heartbeats.clone(),
+        );
+        self
+    }
+
+    /// Takes over how many streams of members are open, and how many heartbeats came over them.
+    pub fn set_streams(&self, streams: usize, heartbeats: u64) {
+        self.stream_heartbeats.set(i64::try_from(heartbeats).unwrap_or(i64::MAX));
+        self.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
     }
 
     /// Takes over how many nodes there are, as counted for this scrape, and how much was dropped.
@@ -193,6 +226,7 @@ impl Observer for Metrics {
                 count(&self.old_secret.get_or_create(&label("method", method.as_str())));
             }
             What::NameMismatch { .. } => count(&self.mismatches),
+            What::Reported { .. } => count(&self.reported),
             _ => {}
         }
     }
@@ -267,6 +301,7 @@ pub fn timed(router: Router, metrics: &Arc<Metrics>, listener: &'static str) -> 
 async fn scrape(
     State((enroller, metrics)): State<(Arc<Enroller>, Arc<Metrics>)>,
 ) -> impl IntoResponse {
+    metrics.set_streams(enroller.streams(), enroller.heard_over_streams());
     match enroller.count_nodes().await {
         Ok(counts) => metrics.set_gauges(&counts, enroller.dropped()),
         // What was counted in memory is wanted all the more while the store is away.

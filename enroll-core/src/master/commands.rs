@@ -59,6 +59,7 @@ impl Enroller {
         let event = queued(&command);
         match self.store.queue_command(command.clone(), event.clone()).await? {
             QueueOutcome::Queued => {
+                self.watches.call(command.node_id);
                 self.tell(&event);
                 Ok(command)
             }

@@ -11,7 +11,9 @@ use super::fuse::Fuser;
 use super::mesh::Watched;
 use super::observer::Observer;
 use super::policy::{AllowAll, InUse, Policy};
+use super::presence::Watches;
 use super::stamps::Stamps;
+use super::telemetry::Reports;
 use crate::decision::AutoEnrollment;
 use crate::issue::Issuer;
 use crate::model::{
@@ -51,6 +53,8 @@ pub struct Enroller {
     pub(super) refused: Batch<AttemptRecord>,
     pub(super) events: Batch<Event>,
     pub(super) beats: Batch<Beat>,
+    pub(super) watches: Watches,
+    pub(super) reports: Reports,
 }
 
 /// The root certificate machines are given to trust.
@@ -107,6 +111,8 @@ impl Enroller {
                 let store = Arc::clone(&beats);
                 async move { store.record_beats(items).await }
             }),
+            watches: Watches::new(Arc::clone(&store)),
+            reports: Reports::default(),
             store,
         }
     }
@@ -204,6 +210,7 @@ impl Enroller {
 
     /// Writes what is still gathered in memory: heartbeats, refused attempts. Before a master ends.
     pub async fn flush(&self) {
+        self.watches.flush(self.clock.now()).await;
         self.beats.flush().await;
         self.refused.flush().await;
         self.events.flush().await;
@@ -212,7 +219,10 @@ impl Enroller {
     /// How many heartbeats, refused attempts and events were dropped under load so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.beats.dropped() + self.refused.dropped() + self.events.dropped()
+        self.beats.dropped()
+            + self.watches.dropped()
+            + self.refused.dropped()
+            + self.events.dropped()
     }
 
     pub(super) fn tell(&self, event: &Event) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::enroller::Enroller;
 use super::error::Error;
+use super::presence::Watch;
 use crate::issue::{Grant, Issued};
 use crate::model::{
     ApiKey, CommandRecord, Credential, Event, Facts, IdentityId, IdentityRecord, NodeName,
@@ -68,6 +69,18 @@ pub struct BeatReply {
     pub renew: bool,
     /// What the node is to do, oldest first; handed over again until acknowledged.
     pub commands: Vec<CommandRecord>,
+}
+
+/// How a member is to live from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The master's clock.
+    pub server_time: Timestamp,
+    /// When to report again.
+    pub heartbeat_interval: Duration,
+    /// Whether the identity is to be renewed now.
+    pub renew: bool,
 }
 
 /// What became of a heartbeat.
@@ -157,12 +170,39 @@ impl Enroller {
         node_name: &NodeName,
         facts: Option<Facts>,
     ) -> Result<BeatVerdict, Error> {
-        let node = &caller.node;
-        if *node_name != node.name {
-            let what = What::NameMismatch { node_id: node.id, node_name: node.name.clone() };
-            self.note(Event::new(caller.at, what));
+        if !self.is_pinned(caller, node_name) {
             return Ok(BeatVerdict::NameMismatch);
         }
+        self.hear(caller, facts).await?;
+        let Terms { server_time, heartbeat_interval, renew } = self.terms(caller);
+        let commands = self.deliver(caller).await?;
+        let reply = BeatReply { server_time, heartbeat_interval, renew, commands };
+        Ok(BeatVerdict::Recorded(reply))
+    }
+
+    /// Whether `node_name` is the name of the identity that calls. Where it is not, that is on record.
+    #[must_use]
+    pub fn is_pinned(&self, caller: &AuthenticatedNode, node_name: &NodeName) -> bool {
+        let node = &caller.node;
+        let pinned = *node_name == node.name;
+        if !pinned {
+            let what = What::NameMismatch { node_id: node.id, node_name: node.name.clone() };
+            self.note(Event::new(self.clock.now(), what));
+        }
+        pinned
+    }
+
+    /// Takes a sign of life of a member who was authenticated for it, as [`heartbeat`](Self::heartbeat)
+    /// does, and hands nothing over.
+    ///
+    /// # Errors
+    /// [`Error`] when the first one cannot be recorded.
+    pub async fn hear(
+        &self,
+        caller: &AuthenticatedNode,
+        facts: Option<Facts>,
+    ) -> Result<(), Error> {
+        let node = &caller.node;
         let beat = Beat { node_id: node.id, at: caller.at, facts };
         if node.last_seen_at.is_some() {
             self.beats.push(beat);
@@ -171,12 +211,40 @@ impl Enroller {
             let what = What::FirstHeartbeat { node_id: node.id, node_name: node.name.clone() };
             self.note(Event::new(caller.at, what));
         }
-        Ok(BeatVerdict::Recorded(BeatReply {
-            server_time: caller.at,
+        Ok(())
+    }
+
+    /// How a member is to live from now on.
+    #[must_use]
+    pub fn terms(&self, caller: &AuthenticatedNode) -> Terms {
+        let server_time = self.clock.now();
+        Terms {
+            server_time,
             heartbeat_interval: self.config.heartbeat_interval,
-            renew: renewal_is_due(&caller.identity, caller.at),
-            commands: self.deliver(caller).await?,
-        }))
+            renew: renewal_is_due(&caller.identity, server_time),
+        }
+    }
+
+    /// The most streams of one identity that are open on one master: 16.
+    pub const MAX_STREAMS: usize = 16;
+
+    /// Watches over a stream that stays open, so that it ends within a second of the end of the
+    /// identity, on whichever master that comes about. `None` when the identity has
+    /// [`MAX_STREAMS`](Self::MAX_STREAMS) open. Called within a tokio runtime.
+    pub fn watch(&self, caller: &AuthenticatedNode) -> Option<Watch> {
+        self.watches.open(caller, Self::MAX_STREAMS, &self.clock)
+    }
+
+    /// How many heartbeats came over streams of members so far, but for the first of each node.
+    #[must_use]
+    pub fn heard_over_streams(&self) -> u64 {
+        self.watches.heard()
+    }
+
+    /// How many streams of members are open on this master.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.watches.streams()
     }
 
     /// Makes the successor of the identity that asks: a certificate for the key in `csr`, or a new

@@ -17,10 +17,12 @@ mod mesh;
 mod observer;
 mod operator;
 mod policy;
+mod presence;
 #[cfg(feature = "x509")]
 mod recover;
 mod redemption;
 mod stamps;
+mod telemetry;
 mod watch;
 
 pub use auto::{AutoEnrollmentChange, AutoEnrollmentView};
@@ -33,7 +35,8 @@ pub use fuse::{FuseProgress, Fuser};
 pub use fuse_command::FuseCommands;
 pub use hand_over::HandOverVerdict;
 pub use members::{
-    AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Unauthorized,
+    AuthenticatedNode, BeatReply, BeatVerdict, Caller, RecoverRequest, RenewVerdict, Terms,
+    Unauthorized,
 };
 pub use mesh::{MESH_INTERVAL, MESH_RETRY, Mesh, MeshError, MeshMember, MeshNode, mesh_place};
 pub use observer::Observer;
@@ -41,4 +44,6 @@ pub use operator::{
     MintRequest, Minted, OperatorError, RegisterRequest, Registered, RevokeVerdict,
 };
 pub use policy::{AllowAll, Candidate, Denial, InUse, Policy};
+pub use presence::{Watch, WatchEnd};
+pub use telemetry::{NodeMetrics, Taken};
 pub use watch::{DUTY_SPAN, SETTINGS_INTERVAL, WATCH_INTERVAL};

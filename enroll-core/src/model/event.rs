@@ -1,5 +1,6 @@
 //! What happened, as one typed value: for observers, for the store's journal.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,17 @@ pub enum What {
     NodeDeleted { node_id: NodeId, node_name: NodeName, forced: bool },
     /// An authenticated node named itself differently.
     NameMismatch { node_id: NodeId, node_name: NodeName },
+    /// A node reported something that happened on its machine.
+    Reported {
+        node_id: NodeId,
+        node_name: NodeName,
+        #[serde(with = "rfc3339")]
+        happened_at: Timestamp,
+        kind: String,
+        message: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<String, String>,
+    },
     /// An operator was added.
     AdminAdded { name: String, role: Role },
     /// An operator was removed.
@@ -96,6 +108,23 @@ impl Event {
     #[must_use]
     pub fn by(at: Timestamp, actor: impl Into<String>, what: What) -> Self {
         Self { at, actor: Some(actor.into()), what }
+    }
+}
+
+/// A second time in an event: as people write it, since an event goes out as it is kept.
+mod rfc3339 {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::model::Timestamp;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&at.to_rfc3339())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(from)?;
+        Timestamp::parse_rfc3339(&text).map_err(D::Error::custom)
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
 use super::node::UnknownWord;
+use super::{NodeId, NodeName, Timestamp, What};
 
 super::node::words! {
     /// How a measured value moves.
@@ -128,7 +128,7 @@ impl Sample {
 
 /// Something that happened on a machine: a container that died, a disk that filled up. A master keeps
 /// it in its journal, so it must hold no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEvent {
     at: Timestamp,
     kind: String,
@@ -182,6 +182,13 @@ impl HostEvent {
     #[must_use]
     pub const fn attributes(&self) -> &BTreeMap<String, String> {
         &self.attributes
+    }
+
+    /// The event as a journal keeps it, of this node.
+    #[must_use]
+    pub fn reported(self, node_id: NodeId, node_name: NodeName) -> What {
+        let Self { at: happened_at, kind, message, attributes } = self;
+        What::Reported { node_id, node_name, happened_at, kind, message, attributes }
     }
 
     /// Holds the event to the form and the bounds that a master accepts. A worker leaves out what

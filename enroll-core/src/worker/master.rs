@@ -14,7 +14,9 @@ use super::identity::Credentials;
 use super::proofs::Proofs;
 use super::refusal::Refusal;
 use super::secret_text::SecretText;
-use crate::model::{Credential, Facts, JoinToken, NodeId, NodeName, SharedSecret, Timestamp};
+use crate::model::{
+    Credential, Facts, HostEvent, JoinToken, NodeId, NodeName, Sample, SharedSecret, Timestamp,
+};
 
 /// How a worker's calls reach the master.
 ///
@@ -68,6 +70,25 @@ pub trait Master: Send + Sync {
     /// # Errors
     /// [`CallError`]; final where no attempt runs.
     async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError>;
+
+    /// Waits for what the master wants done between two heartbeats, over the connection that the last
+    /// one holds open; for ever where there is none. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`CallError`] when the connection has ended, told once. The next heartbeat makes another.
+    async fn listen(&self) -> Result<Vec<Command>, CallError>;
+
+    /// Says what the machine measures now, in place of what it measured before.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    async fn report_metrics(&self, me: &Credentials, samples: &[Sample]) -> Result<(), CallError>;
+
+    /// Says what happened on the machine, oldest first.
+    ///
+    /// # Errors
+    /// [`CallError`]; the master may have some of it all the same.
+    async fn report_events(&self, me: &Credentials, events: &[HostEvent]) -> Result<(), CallError>;
 }
 
 #[async_trait]
@@ -102,6 +123,18 @@ impl<M: Master + ?Sized> Master for Arc<M> {
 
     async fn fuse_task(&self, me: &Credentials) -> Result<FuseTask, CallError> {
         (**self).fuse_task(me).await
+    }
+
+    async fn listen(&self) -> Result<Vec<Command>, CallError> {
+        (**self).listen().await
+    }
+
+    async fn report_metrics(&self, me: &Credentials, samples: &[Sample]) -> Result<(), CallError> {
+        (**self).report_metrics(me, samples).await
+    }
+
+    async fn report_events(&self, me: &Credentials, events: &[HostEvent]) -> Result<(), CallError> {
+        (**self).report_events(me, events).await
     }
 }
 

@@ -23,6 +23,7 @@ mod observer;
 mod proofs;
 mod refusal;
 mod renew;
+mod report;
 mod run;
 mod secret_text;
 mod serve;

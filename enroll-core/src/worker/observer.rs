@@ -72,6 +72,13 @@ pub enum WorkerEvent<'a> {
         /// When the next one goes out.
         retry_in: Duration,
     },
+    /// The master was not told what the machine reports.
+    ReportFailed {
+        /// Why.
+        cause: Failure<'a>,
+        /// When it is told again, or anew.
+        retry_in: Duration,
+    },
     /// A command was carried out, or failed, and the master knows.
     CommandReported {
         /// Its id.
@@ -107,7 +114,8 @@ impl WorkerObserver for Traced {
         match event {
             WorkerEvent::CallFailed { .. }
             | WorkerEvent::BeatFailed { .. }
-            | WorkerEvent::MeshFailed { .. } => {
+            | WorkerEvent::MeshFailed { .. }
+            | WorkerEvent::ReportFailed { .. } => {
                 tracing::warn!(?event, "worker");
             }
             WorkerEvent::BeatSent { .. } => tracing::debug!(?event, "worker"),

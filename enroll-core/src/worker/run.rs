@@ -20,10 +20,11 @@ use super::backoff::{Backoff, up_to};
 use super::commands::Commands;
 use super::error::WorkerError;
 use super::identity::Credentials;
-use super::master::{Beat, BeatAnswer, CallError};
+use super::master::{Beat, BeatAnswer, CallError, Command};
 use super::observer::{Failure, WorkerEvent};
 use super::refusal::Refusal;
 use super::renew::NotRenewed;
+use super::report::Member;
 use super::settings::Worker;
 use super::state::LockedDir;
 use crate::model::{Facts, Timestamp};
@@ -54,11 +55,14 @@ impl Worker {
             shutdown.await;
             Ok(())
         };
-        first(stop, async {
+        // Each is large, and would be copied from stack to stack.
+        let reports = Box::pin(self.report(run.member.subscribe()));
+        let live = Box::pin(async {
             self.enter_mesh(&run.dir, run.me.identity.node_name()).await;
             run.drive().await.map(|never| match never {})
-        })
-        .await
+        });
+        let report = async { match reports.await {} };
+        first(stop, first(live, report)).await
     }
 }
 
@@ -98,6 +102,8 @@ struct Run<'a> {
     /// Before which a renewal that failed is not repeated.
     renew_not_before: Instant,
     commands: Commands,
+    /// Who the worker is, for those who report beside the heartbeats.
+    member: tokio::sync::watch::Sender<Member>,
 }
 
 /// What a heartbeat came to.
@@ -108,6 +114,16 @@ enum Heard {
     No { wait: Duration, over_certificate: bool },
     /// It does not accept the identity.
     Rejected(Refusal),
+}
+
+/// What comes about between two heartbeats.
+enum Meanwhile {
+    /// The time for the next one.
+    Rested,
+    /// The end of a command.
+    Ended,
+    /// Word from the master.
+    Told(Result<Vec<Command>, CallError>),
 }
 
 impl<'a> Run<'a> {
@@ -126,14 +142,16 @@ impl<'a> Run<'a> {
             renew_failures: 0,
             renew_not_before: Instant::now(),
             commands: Commands::new(Arc::clone(&worker.settings.commands)),
+            member: tokio::sync::watch::Sender::new(None),
         };
         run.schedule_renewal();
         Ok(run)
     }
 
     async fn drive(&mut self) -> Result<Infallible, WorkerError> {
+        let mut heard = self.beat().await;
         loop {
-            let wait = match self.beat().await {
+            let wait = match heard {
                 Heard::Yes { renew } => {
                     self.report().await;
                     if renew || self.is_due() {
@@ -149,7 +167,10 @@ impl<'a> Run<'a> {
                 }
                 Heard::Rejected(refusal) => self.rejected(refusal).await?,
             };
-            self.rest(wait).await;
+            heard = match self.rest(wait).await {
+                None => self.beat().await,
+                Some(error) => self.missed(error),
+            };
         }
     }
 
@@ -172,10 +193,15 @@ impl<'a> Run<'a> {
                 self.heard = Some(facts);
                 self.take(answer)
             }
-            Err(CallError::Refused(refusal)) if refusal.rejects_identity() => {
-                Heard::Rejected(refusal)
-            }
-            Err(error) => self.unheard(&error),
+            Err(error) => self.missed(error),
+        }
+    }
+
+    /// What a heartbeat that failed comes to, or the end of the connection that the last one held.
+    fn missed(&mut self, error: CallError) -> Heard {
+        match error {
+            CallError::Refused(refusal) if refusal.rejects_identity() => Heard::Rejected(refusal),
+            error => self.unheard(&error),
         }
     }
 
@@ -183,6 +209,7 @@ impl<'a> Run<'a> {
         self.beat_failures = 0;
         self.interval = self.worker.interval(answer.heartbeat_interval);
         self.commands.take(&self.me, answer.commands);
+        self.member.send_replace(Some(Arc::clone(&self.me)));
         self.worker.note(&WorkerEvent::BeatSent { next_in: self.interval });
         Heard::Yes { renew: answer.renew }
     }
@@ -296,24 +323,32 @@ impl<'a> Run<'a> {
         wait.min(renewal.unwrap_or(wait).max(Duration::from_secs(1)))
     }
 
-    /// Waits, and reports what ends meanwhile.
-    async fn rest(&mut self, wait: Duration) {
+    /// Waits; begins what the master wants done meanwhile, and reports what ends. Gives why the
+    /// connection to the master has ended, if it has.
+    async fn rest(&mut self, wait: Duration) -> Option<CallError> {
         let until = Instant::now() + wait;
         loop {
-            let commands = &mut self.commands;
-            let slept = async {
-                tokio::time::sleep_until(until).await;
-                true
-            };
-            let ended = async {
-                commands.ended().await;
-                false
-            };
-            if first(slept, ended).await {
-                return;
+            match self.meanwhile(until).await {
+                Meanwhile::Rested => return None,
+                Meanwhile::Ended => self.report().await,
+                Meanwhile::Told(Ok(commands)) => self.commands.take(&self.me, commands),
+                Meanwhile::Told(Err(error)) => return Some(error),
             }
-            self.report().await;
         }
+    }
+
+    async fn meanwhile(&mut self, until: Instant) -> Meanwhile {
+        let (commands, master) = (&mut self.commands, &self.worker.master);
+        let rested = async {
+            tokio::time::sleep_until(until).await;
+            Meanwhile::Rested
+        };
+        let ended = async {
+            commands.ended().await;
+            Meanwhile::Ended
+        };
+        let told = async { Meanwhile::Told(master.listen().await) };
+        first(rested, first(ended, told)).await
     }
 
     /// Tells the master what it may not know; what fails is told after the next heartbeat.

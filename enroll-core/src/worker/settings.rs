@@ -13,6 +13,7 @@ use super::join::MeshJoin;
 use super::master::{CallError, Master};
 use super::observer::{Traced, WorkerEvent, WorkerObserver};
 use super::state::StateDir;
+use super::telemetry::{NoTelemetry, Telemetry};
 use crate::model::{
     Clock, Entropy, Facts, Fingerprint, NodeName, SystemClock, SystemEntropy, Timestamp,
 };
@@ -28,6 +29,8 @@ use crate::model::{
 /// - **The heartbeat interval is the master's.**
 /// - **No command is carried out**: what a master may make a machine do is the embedder's decision.
 /// - **No mesh is joined**: keys of one stay where [`StateDir::mesh`] finds them.
+/// - **Nothing is reported** but that the worker lives; where something is, it is measured every
+///   [`Worker::REPORT_EVERY`].
 /// - Events go to [`tracing`]; the clock and the randomness are the system's.
 ///
 /// ```
@@ -59,6 +62,8 @@ pub(super) struct Settings {
     pub(super) backoff: Backoff,
     pub(super) commands: Arc<dyn CommandHandler>,
     pub(super) mesh: Option<Arc<dyn MeshJoin>>,
+    pub(super) telemetry: Arc<dyn Telemetry>,
+    pub(super) report_interval: Duration,
     pub(super) observer: Arc<dyn WorkerObserver>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -77,6 +82,8 @@ impl Worker {
             backoff: Backoff::default(),
             commands: Arc::new(NoCommands),
             mesh: None,
+            telemetry: Arc::new(NoTelemetry),
+            report_interval: Self::REPORT_EVERY,
             observer: Arc::new(Traced),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
@@ -146,6 +153,24 @@ impl Worker {
     #[must_use]
     pub fn with_mesh(mut self, mesh: Arc<dyn MeshJoin>) -> Self {
         self.settings.mesh = Some(mesh);
+        self
+    }
+
+    /// How often the machine is measured for the master, unless
+    /// [`with_report_interval`](Self::with_report_interval) says otherwise: every 30 s.
+    pub const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+    /// Who measures the machine and sees what happens on it.
+    #[must_use]
+    pub fn with_telemetry(mut self, telemetry: Arc<dyn Telemetry>) -> Self {
+        self.settings.telemetry = telemetry;
+        self
+    }
+
+    /// How often the machine is measured for the master.
+    #[must_use]
+    pub const fn with_report_interval(mut self, interval: Duration) -> Self {
+        self.settings.report_interval = interval;
         self
     }
 

@@ -6,8 +6,8 @@ use crate::model::{HostEvent, Sample};
 
 /// Who measures the machine, and sees what happens on it.
 ///
-/// It is asked from a task of its own, beside the heartbeats: taking long delays the next report and
-/// nothing else. Either future may be dropped at any await, and must lose nothing by it.
+/// It is asked beside the heartbeats: taking long delays the next report and nothing else, as long as
+/// no call blocks its thread. Either future may be dropped at any await, and must lose nothing by it.
 #[async_trait]
 pub trait Telemetry: Send + Sync {
     /// What is measured now: all of it, since it takes the place of what was reported before. Of two
@@ -15,8 +15,8 @@ pub trait Telemetry: Send + Sync {
     async fn metrics(&self) -> Vec<Sample>;
 
     /// Waits until something has happened, and gives all that did since the last time, oldest first.
-    /// What it gave is not asked for again; it is reported at most once where the worker or the
-    /// master ends meanwhile.
+    /// What it gave is not asked for again: the worker tells it until the master has it, and forgets it
+    /// when it ends itself.
     async fn events(&self) -> Vec<HostEvent>;
 }
 

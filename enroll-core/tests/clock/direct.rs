@@ -11,14 +11,14 @@ use enroll_core::master::{
     Verdict,
 };
 use enroll_core::model::{
-    AttemptKey, Clock, Credential, EnrollRequest, JoinToken, NodeName, Origin, Presented, Subject,
-    SystemEntropy, Timestamp, TokenPrefix, TrustDomain,
+    AttemptKey, Clock, Credential, EnrollRequest, HostEvent, JoinToken, NodeName, Origin,
+    Presented, Sample, Subject, SystemEntropy, Timestamp, TokenPrefix, TrustDomain,
 };
 use enroll_core::store::{MemoryStore, Store};
 use enroll_core::testing::FixedClock;
 use enroll_core::worker::{
-    Answer, Beat, BeatAnswer, CallError, CommandReport, Credentials, EnrollCall, FuseTask, Master,
-    Proofs, RecoverCall, Refusal, RenewCall, StateDir, Worker, WorkerError,
+    Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, FuseTask,
+    Master, Proofs, RecoverCall, Refusal, RenewCall, StateDir, Worker, WorkerError,
 };
 use tempfile::TempDir;
 
@@ -207,6 +207,18 @@ impl Master for Direct {
     }
 
     async fn acknowledge(&self, _: &Credentials, _: &CommandReport) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<Vec<Command>, CallError> {
+        std::future::pending().await
+    }
+
+    async fn report_metrics(&self, _: &Credentials, _: &[Sample]) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    async fn report_events(&self, _: &Credentials, _: &[HostEvent]) -> Result<(), CallError> {
         Ok(())
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use enroll_core::issue::x509::{Authority, Csr, LeafRequest, PeerLeaf};
 use enroll_core::model::{
-    ApiKey, Clock as _, Credential, CredentialKind, Handover, MeshCredential, NodeId, NodeName,
-    Reason, Sha256, SystemEntropy, Timestamp, TokenPrefix, TrustDomain, X509Credential,
-    recovery_message,
+    ApiKey, Clock as _, Credential, CredentialKind, Handover, HostEvent, MeshCredential, NodeId,
+    NodeName, Reason, Sample, Sha256, SystemEntropy, Timestamp, TokenPrefix, TrustDomain,
+    X509Credential, recovery_message,
 };
 use enroll_core::testing::FixedClock;
 use enroll_core::worker::{
@@ -19,6 +19,7 @@ use enroll_core::worker::{
     Master, RecoverCall, Refusal, RenewCall,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::support::{NOW, clock};
@@ -93,6 +94,11 @@ pub(crate) struct FakeMaster {
     pub(crate) facts: Mutex<Vec<bool>>,
     pub(crate) renew: Mutex<bool>,
     pub(crate) revoked: Mutex<bool>,
+    /// What is told between two heartbeats.
+    pub(crate) news: Mutex<VecDeque<Result<Vec<Command>, CallError>>>,
+    pub(crate) told: Notify,
+    pub(crate) samples: Mutex<Vec<Vec<Sample>>>,
+    pub(crate) events: Mutex<Vec<HostEvent>>,
     record: Mutex<Record>,
     file: Option<PathBuf>,
 }
@@ -137,6 +143,10 @@ impl FakeMaster {
             facts: Mutex::default(),
             renew: Mutex::default(),
             revoked: Mutex::default(),
+            news: Mutex::default(),
+            told: Notify::new(),
+            samples: Mutex::default(),
+            events: Mutex::default(),
             record: Mutex::default(),
             file,
         }
@@ -148,6 +158,12 @@ impl FakeMaster {
 
     pub(crate) fn will(&self, fates: impl IntoIterator<Item = Fate>) {
         self.fates.lock().unwrap().extend(fates);
+    }
+
+    /// Tells the worker something before its next heartbeat.
+    pub(crate) fn tell(&self, news: Result<Vec<Command>, CallError>) {
+        self.news.lock().unwrap().push_back(news);
+        self.told.notify_one();
     }
 
     pub(crate) fn calls(&self, verb: &str) -> usize {
@@ -392,6 +408,29 @@ impl Master for FakeMaster {
         let handover = Handover::from_fuser("fake").with("key", "s3cret".to_owned());
         let (attempt, ticket) = ("attempt-1".to_owned(), "7".to_owned());
         Ok(FuseTask { attempt, deadline: NOW.after(Duration::from_secs(300)), ticket, handover })
+    }
+
+    async fn listen(&self) -> Result<Vec<Command>, CallError> {
+        loop {
+            if let Some(news) = self.news.lock().unwrap().pop_front() {
+                return news;
+            }
+            self.told.notified().await;
+        }
+    }
+
+    async fn report_metrics(&self, me: &Credentials, samples: &[Sample]) -> Result<(), CallError> {
+        self.fate_of_steady()?;
+        self.act("report_metrics", |record| self.member(record, me))?;
+        self.samples.lock().unwrap().push(samples.to_vec());
+        Ok(())
+    }
+
+    async fn report_events(&self, me: &Credentials, events: &[HostEvent]) -> Result<(), CallError> {
+        self.fate_of_steady()?;
+        self.act("report_events", |record| self.member(record, me))?;
+        self.events.lock().unwrap().extend_from_slice(events);
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod bootstrap;
 mod commands;
 mod crash;
 mod fake;
+mod listen;
 mod mesh;
 mod replace;
 mod run;

@@ -1,5 +1,7 @@
 //! One funnel that turns what comes back into a value, or into why there is none.
 
+use std::error::Error as StdError;
+
 use enroll_core::worker::{CallError, Refusal};
 use http::StatusCode;
 use reqwest::{RequestBuilder, Response};
@@ -61,7 +63,7 @@ async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, CallError> {
     Ok(body)
 }
 
-fn refusal(problem: &Problem, status: StatusCode) -> Refusal {
+pub(crate) fn refusal(problem: &Problem, status: StatusCode) -> Refusal {
     let code = match (problem.reason(), problem.code()) {
         (Some(reason), _) => reason.code(),
         (None, Some(code)) => code.as_str(),
@@ -87,11 +89,17 @@ pub(super) fn failure(error: reqwest::Error) -> CallError {
     let at = error.url().map(listener).unwrap_or_default();
     let source = error.without_url();
     match tls_refusal(&source) {
-        Some(refusal) if refusal.may_pass() => CallError::Clock(Box::new(refusal)),
-        Some(TlsRefusal::RefusedByPeer) => CallError::IdentityRefused(Box::new(source)),
-        Some(refusal) => CallError::Tls(Box::new(refusal)),
-        None => CallError::Unreachable(Box::new(Unanswered { at, source })),
+        Some(refusal) => of_tls(refusal, Box::new(source)),
+        None => unanswered(at, source),
     }
+}
+
+/// Nobody answered at `at`, `host:port`.
+pub(super) fn unanswered(
+    at: impl Into<String>,
+    source: impl Into<Box<dyn StdError + Send + Sync>>,
+) -> CallError {
+    CallError::Unreachable(Box::new(Unanswered { at: at.into(), source: source.into() }))
 }
 
 /// A call that was not answered, and to whom it was made.
@@ -99,11 +107,20 @@ pub(super) fn failure(error: reqwest::Error) -> CallError {
 #[error("no answer from {at}")]
 struct Unanswered {
     at: String,
-    source: reqwest::Error,
+    source: Box<dyn StdError + Send + Sync>,
 }
 
 /// What of a URL names a listener.
 fn listener(url: &reqwest::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// What a TLS session that failed says to a worker.
+pub(super) fn of_tls(refusal: TlsRefusal, cause: Box<dyn StdError + Send + Sync>) -> CallError {
+    match refusal {
+        _ if refusal.may_pass() => CallError::Clock(Box::new(refusal)),
+        TlsRefusal::RefusedByPeer => CallError::IdentityRefused(cause),
+        _ => CallError::Tls(Box::new(refusal)),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use enroll_core::issue::x509::RootCertificate;
 use enroll_core::master::RecoverRequest;
-use enroll_core::model::{Clock, Credential, Fingerprint, SystemClock};
+use enroll_core::model::{Clock, Credential, Fingerprint, HostEvent, Sample, SystemClock};
 use enroll_core::worker::{
     Answer, Beat, BeatAnswer, CallError, Command, CommandReport, Credentials, EnrollCall, FuseTask,
     Master, RecoverCall, RenewCall,
@@ -19,8 +19,8 @@ use super::answer;
 use super::steady::Steady;
 use crate::tls::{ClientTls, HttpOptions, PinnedVerifier, TlsError, TlsRefusal, http_client};
 use crate::wire::{
-    self, CredentialBody, EnrollAnswer, EnrollBody, FuseTaskBody, HeartbeatAnswer, HeartbeatBody,
-    RecoverBody, RenewAnswer, RenewBody,
+    self, CredentialBody, EnrollAnswer, EnrollBody, EventsReport, FuseTaskBody, HeartbeatAnswer,
+    HeartbeatBody, MetricsReport, RecoverBody, RenewAnswer, RenewBody,
 };
 
 /// The master, called over HTTP.
@@ -261,11 +261,46 @@ impl Master for HttpMaster {
             handover: body.into_handover(),
         })
     }
+
+    /// Nothing comes between two calls: a master answers, and never begins.
+    async fn listen(&self) -> Result<Vec<Command>, CallError> {
+        std::future::pending().await
+    }
+
+    async fn report_metrics(&self, me: &Credentials, samples: &[Sample]) -> Result<(), CallError> {
+        let body = MetricsReport::new(me.identity().node_name(), samples);
+        let call = self.steady.post(self, me, "v1/self/metrics")?.json(&body);
+        answer::success(call).await.map(drop)
+    }
+
+    async fn report_events(&self, me: &Credentials, events: &[HostEvent]) -> Result<(), CallError> {
+        let body = EventsReport::new(me.identity().node_name(), events);
+        let call = self.steady.post(self, me, "v1/self/events")?.json(&body);
+        answer::success(call).await.map(drop)
+    }
 }
 
 impl HttpMaster {
     pub(super) const fn options(&self) -> &HttpOptions {
         &self.options
+    }
+
+    /// Where the steady listener of `me` is, `host:port`.
+    #[cfg(feature = "grpc")]
+    pub(super) fn steady_addr<'a>(&'a self, me: &'a Credentials) -> Result<&'a str, CallError> {
+        self.steady.addr(me)
+    }
+
+    /// Whether the steady listener is reached through a proxy.
+    #[cfg(feature = "grpc")]
+    pub(super) const fn has_proxy(&self) -> bool {
+        self.steady.has_proxy()
+    }
+
+    /// TLS as `me` speaks it, with HTTP/2.
+    #[cfg(feature = "grpc")]
+    pub(super) fn steady_tls(&self, me: &Credentials) -> Result<rustls::ClientConfig, CallError> {
+        super::steady::tls_of(self, me)?.with_http2().config().map_err(setup)
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {

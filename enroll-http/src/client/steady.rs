@@ -68,12 +68,17 @@ impl Steady {
         me: &Credentials,
         path: &str,
     ) -> Result<RequestBuilder, CallError> {
-        Ok(self.connect(master, &root(me)?, None)?.post(self.url(me, path)?))
+        Ok(self.built(master, tls(master, &root(me)?)?)?.post(self.url(me, path)?))
+    }
+
+    /// Where the steady listener is, `host:port`.
+    pub(super) fn addr<'a>(&'a self, me: &'a Credentials) -> Result<&'a str, CallError> {
+        let addr = self.addr.as_deref().or_else(|| me.identity().master_addr());
+        addr.ok_or_else(|| unset("the master's steady-state address is not known"))
     }
 
     fn url(&self, me: &Credentials, path: &str) -> Result<Url, CallError> {
-        let addr = self.addr.as_deref().or_else(|| me.identity().master_addr());
-        let addr = addr.ok_or_else(|| unset("the master's steady-state address is not known"))?;
+        let addr = self.addr(me)?;
         let url = Url::parse(&format!("https://{addr}/"));
         let url = url.map_err(|why| unset(&format!("the address {addr} is none: {why}")))?;
         join(&url, path)
@@ -81,24 +86,26 @@ impl Steady {
 
     /// The client for this identity, made anew when the identity changed.
     fn client(&self, master: &HttpMaster, me: &Credentials) -> Result<Client, CallError> {
-        let chain = me.certificate().map_or("", |certificate| certificate.chain_pem());
-        let name = Sha256::of([me.ca_pem().unwrap_or_default(), chain].concat().as_bytes());
+        let name = mark(me);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, client)) = &*kept
             && *of == name
         {
             return Ok(client.clone());
         }
-        let identity = match me.certificate() {
-            Some(own) => {
-                let key = own.expose_key_pem().as_bytes();
-                Some(TlsIdentity::from_pem(own.chain_pem().as_bytes(), key).map_err(setup)?)
-            }
-            None => None,
-        };
-        let client = self.connect(master, &root(me)?, identity)?;
+        let client = self.built(master, tls_of(master, me)?)?;
         *kept = Some((name, client.clone()));
         Ok(client)
+    }
+
+    fn built(&self, master: &HttpMaster, tls: ClientTls) -> Result<Client, CallError> {
+        tls.config().and_then(|config| http_client(config, &self.options(master))).map_err(setup)
+    }
+
+    /// Whether the steady listener is reached through a proxy.
+    #[cfg(feature = "grpc")]
+    pub(super) const fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
     }
 }
 
@@ -116,24 +123,32 @@ fn identified(request: RequestBuilder, me: &Credentials) -> Result<RequestBuilde
     }
 }
 
-impl Steady {
-    /// A client that accepts the master under `root`, and nobody else.
-    fn connect(
-        &self,
-        master: &HttpMaster,
-        root: &RootCertificate,
-        identity: Option<TlsIdentity>,
-    ) -> Result<Client, CallError> {
-        let verifier = Arc::new(RootVerifier::master(root).map_err(setup)?);
-        let mut tls = ClientTls::new(verifier).with_clock(master.clock());
-        if let Some(identity) = identity {
-            tls = tls.with_identity(Arc::new(CertSlot::new(identity)));
-        }
-        tls.config().and_then(|config| http_client(config, &self.options(master))).map_err(setup)
-    }
+/// What tells the connections of one identity from those of another: a digest, for a key is in it.
+pub(super) fn mark(me: &Credentials) -> Sha256 {
+    let own = match (me.certificate(), me.api_key()) {
+        (Some(certificate), _) => certificate.chain_pem(),
+        (None, Some(key)) => key.expose(),
+        (None, None) => "",
+    };
+    Sha256::of([me.ca_pem().unwrap_or_default(), own].concat().as_bytes())
+}
+
+/// TLS as this identity speaks it to its master, and to nobody else.
+pub(super) fn tls_of(master: &HttpMaster, me: &Credentials) -> Result<ClientTls, CallError> {
+    let tls = tls(master, &root(me)?)?;
+    let Some(own) = me.certificate() else { return Ok(tls) };
+    let key = own.expose_key_pem().as_bytes();
+    let identity = TlsIdentity::from_pem(own.chain_pem().as_bytes(), key).map_err(setup)?;
+    Ok(tls.with_identity(Arc::new(CertSlot::new(identity))))
 }
 
 fn root(me: &Credentials) -> Result<RootCertificate, CallError> {
     let pem = me.ca_pem().ok_or_else(|| unset("no root certificate was kept"))?;
     RootCertificate::from_pem(pem).map_err(|why| CallError::Tls(Box::new(why)))
+}
+
+/// TLS that accepts the master under `root`, and nobody else.
+fn tls(master: &HttpMaster, root: &RootCertificate) -> Result<ClientTls, CallError> {
+    let verifier = Arc::new(RootVerifier::master(root).map_err(setup)?);
+    Ok(ClientTls::new(verifier).with_clock(master.clock()))
 }

@@ -5,6 +5,8 @@ mod answer;
 mod body;
 mod ca;
 mod enroll;
+#[cfg(feature = "grpc")]
+mod fleet;
 mod gate;
 mod health;
 mod limit;

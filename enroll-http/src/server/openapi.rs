@@ -49,6 +49,8 @@ pub fn openapi() -> OpenApi {
         steady::heartbeat,
         steady::renew,
         steady::acknowledge,
+        steady::report_metrics,
+        steady::report_events,
         steady::self_view,
         steady::fuse_task,
         steady::recover,

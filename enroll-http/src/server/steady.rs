@@ -8,22 +8,25 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use enroll_core::master::{BeatVerdict, Enroller, HandOverVerdict, RenewVerdict};
-use enroll_core::model::{FuseFailure, Reason, Rejection};
+use enroll_core::master::{
+    AuthenticatedNode, BeatVerdict, Enroller, HandOverVerdict, RenewVerdict,
+};
+use enroll_core::model::{FuseFailure, NodeName, Reason, Rejection};
 use http::StatusCode;
 
 use super::answer::{json, trouble, with_fallbacks};
-use super::gate::{Gate, read_object, read_optional_object};
+use super::gate::{Gate, read_object, read_optional_object, read_report};
 use super::member::{Member, unauthorized};
 use super::{AddressLimiter, Proxies, health};
 use crate::wire::{
-    CommandReport, ErrorCode, FuseTaskBody, HeartbeatAnswer, HeartbeatBody, NodeView, Problem,
-    RecoverBody, RenewAnswer, RenewBody,
+    CommandReport, ErrorCode, EventsReport, FuseTaskBody, HeartbeatAnswer, HeartbeatBody,
+    MetricsReport, NodeView, Problem, RecoverBody, RenewAnswer, RenewBody, ReportAnswer,
 };
 
 /// The router of a master's steady listener: what a member calls for as long as it is one.
 ///
 /// Every call but the recovery is authorised from the store ([`Member`]), before its body is read.
+/// With the feature `grpc` it answers `enroll.v1.Fleet` too, over HTTP/2.
 pub fn steady_router(enroller: impl Into<Arc<Enroller>>, options: SteadyOptions) -> Router {
     let enroller = enroller.into();
     let SteadyOptions { limiter, proxies } = options;
@@ -34,9 +37,13 @@ pub fn steady_router(enroller: impl Into<Arc<Enroller>>, options: SteadyOptions)
         .route("/v1/self/heartbeat", post(heartbeat))
         .route("/v1/self/renew", post(renew))
         .route("/v1/self/commands/{id}", post(acknowledge))
+        .route("/v1/self/metrics", post(report_metrics))
+        .route("/v1/self/events", post(report_events))
         .route("/v1/recover", post(recover))
         .with_state(steady)
-        .merge(health::routes(enroller));
+        .merge(health::routes(Arc::clone(&enroller)));
+    #[cfg(feature = "grpc")]
+    let router = router.merge(super::fleet::routes(enroller));
     with_fallbacks(router)
 }
 
@@ -104,10 +111,7 @@ pub(super) async fn heartbeat(
     let (name, facts) = read_object::<HeartbeatBody>(body).await?.into_parts()?;
     match enroller.heartbeat(&member, &name, facts).await {
         Ok(BeatVerdict::Recorded(reply)) => Ok(json(StatusCode::OK, &HeartbeatAnswer::of(&reply))),
-        Ok(BeatVerdict::NameMismatch) => {
-            let words = "`node_name` is not the name of the identity that was presented.";
-            Err(Rejection::new(Reason::NameMismatch).with_detail(words).into())
-        }
+        Ok(BeatVerdict::NameMismatch) => Err(another_name().into()),
         Ok(_) => Err(Reason::Unavailable.into()),
         Err(error) => Err(trouble(&error)),
     }
@@ -167,6 +171,62 @@ pub(super) async fn acknowledge(
         Ok(false) => Err(unknown()),
         Err(error) => Err(trouble(&error)),
     }
+}
+
+/// Takes what the machine measures now, in place of what it measured before.
+#[utoipa::path(post, path = "/v1/self/metrics", tag = "steady", request_body = MetricsReport,
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "How much was taken.", body = ReportAnswer),
+    (status = 400, description = "`bad_request`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 403, description = "`name_mismatch`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn report_metrics(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, samples) = read_report::<MetricsReport>(body).await?.into_parts()?;
+    pin(&enroller, &member, &name)?;
+    let taken = enroller.report_metrics(&member, samples);
+    Ok(json(StatusCode::OK, &ReportAnswer::of(taken)))
+}
+
+/// Takes what happened on the machine, for the journal.
+#[utoipa::path(post, path = "/v1/self/events", tag = "steady", request_body = EventsReport,
+    security(("node_certificate" = []), ("node_api_key" = [])), responses(
+    (status = 200, description = "How much was taken.", body = ReportAnswer),
+    (status = 400, description = "`bad_request`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 401, description = "`unauthorized`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 403, description = "`name_mismatch`", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "`unavailable`", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn report_events(
+    State(enroller): State<Arc<Enroller>>,
+    Member(member): Member,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, events) = read_report::<EventsReport>(body).await?.into_parts()?;
+    pin(&enroller, &member, &name)?;
+    let taken = enroller.report_events(&member, events);
+    Ok(json(StatusCode::OK, &ReportAnswer::of(taken)))
+}
+
+fn pin(enroller: &Enroller, member: &AuthenticatedNode, name: &NodeName) -> Result<(), Rejection> {
+    if enroller.is_pinned(member, name) { Ok(()) } else { Err(another_name()) }
+}
+
+/// The answer to a member that runs under another name than its identity's.
+pub(super) fn another_name() -> Rejection {
+    let words = "`node_name` is not the name of the identity that was presented.";
+    Rejection::new(Reason::NameMismatch).with_detail(words)
 }
 
 /// The node that calls, as it stands.

@@ -64,6 +64,12 @@ impl HttpOptions {
         self
     }
 
+    /// Time for a whole request.
+    #[must_use]
+    pub const fn request_timeout(&self) -> Duration {
+        self.request
+    }
+
     /// Lets `http://` URLs through, unencrypted: for a network that is protected otherwise, such as
     /// a mesh that is already joined.
     #[must_use]

@@ -118,7 +118,7 @@ pub(super) fn whole_secs(interval: Duration) -> u64 {
     interval.as_secs().max(1)
 }
 
-pub(super) fn node_name(text: &str) -> Result<NodeName, Rejection> {
+pub(crate) fn node_name(text: &str) -> Result<NodeName, Rejection> {
     NodeName::new(text).map_err(|why| bad(format!("`node_name` is refused: {why}.")))
 }
 
@@ -127,7 +127,7 @@ fn attempt_key(text: SecretText) -> Result<AttemptKey, Rejection> {
         .ok_or_else(|| bad("`attempt_key` is not 16 to 64 bytes in base64url without padding."))
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Rejection {
+pub(crate) fn bad(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::BadRequest).with_detail(detail)
 }
 

@@ -23,6 +23,7 @@ mod settings;
 mod shown;
 mod state;
 mod steady;
+mod telemetry;
 mod time;
 mod token;
 
@@ -30,6 +31,8 @@ pub use admin::{AddedAdmin, AdminItem, NewAdmin};
 pub use command::{CommandItem, NewCommand, QueuedCommand};
 pub use credential::{CredentialBody, Incomplete};
 pub use enroll::{EnrollAnswer, EnrollBody};
+#[cfg(feature = "grpc")]
+pub(crate) use enroll::{bad, node_name};
 pub use event::{AttemptItem, EventItem};
 pub use facts::FactsBody;
 pub use fuse::FuseTaskBody;
@@ -46,5 +49,6 @@ pub use state::{Check, Diagnosis, FenceView, FenceWish};
 pub use steady::{
     CommandBody, CommandReport, HeartbeatAnswer, HeartbeatBody, RecoverBody, RenewAnswer, RenewBody,
 };
+pub use telemetry::{EventsReport, HostEventBody, MetricsReport, ReportAnswer, SampleBody};
 pub use time::Rfc3339;
 pub use token::{MintedToken, NewToken, RedemptionItem, TokenItem};

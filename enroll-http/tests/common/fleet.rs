@@ -85,11 +85,9 @@ impl Fleet {
         let enroll = enroll_router(Arc::clone(&enroller), options);
         let options = SteadyOptions::new().with_limiter(limiter);
         let steady = steady_router(Arc::clone(&enroller), options);
-        let roots = vec![authority.root().clone()];
-        let members = ClientAuth::Optional { roots };
         Self {
-            enroll: serve(&authority, &clock, enroll, ClientAuth::Off).await,
-            steady: serve(&authority, &clock, steady, members).await,
+            enroll: serve(&authority, &clock, enroll, ClientAuth::Off, false).await,
+            steady: serve_members(&authority, &clock, steady, true).await,
             clock,
             authority,
             store,
@@ -146,18 +144,34 @@ impl Fleet {
     }
 }
 
+/// A listener for members of `authority`.
+pub async fn serve_members(
+    authority: &Authority,
+    clock: &Arc<FixedClock>,
+    router: Router,
+    http2: bool,
+) -> Running {
+    let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
+    serve(authority, clock, router, members, http2).await
+}
+
 async fn serve(
     authority: &Authority,
     clock: &Arc<FixedClock>,
     router: Router,
     clients: ClientAuth,
+    http2: bool,
 ) -> Running {
     let master = authority.issue_master(&[], START, &SystemEntropy::new()).unwrap();
     let identity = TlsIdentity::of_master(&master).unwrap();
     let tls = ServerTls::new(Arc::new(CertSlot::new(identity)))
         .with_client_auth(clients)
         .with_clock(Arc::clone(clock) as Arc<dyn Clock>);
-    Running::start(router, |listener| listener.with_tls(tls.config().unwrap())).await
+    Running::start(router, |listener| {
+        let listener = listener.with_tls(tls.config().unwrap());
+        if http2 { listener.with_http2() } else { listener }
+    })
+    .await
 }
 
 pub struct Machine {

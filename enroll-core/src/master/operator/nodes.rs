@@ -181,6 +181,7 @@ impl Enroller {
         match self.store.delete_node(name, at, event.clone()).await? {
             DeleteOutcome::Deleted(node) => {
                 self.tell(&event);
+                self.reports.forget(node.id);
                 self.unfuse(&node, at).await;
                 self.leave_mesh().await;
                 Ok(())

@@ -14,6 +14,7 @@ mod cursor;
 mod events;
 mod install;
 mod mesh;
+mod metrics;
 mod nodes;
 mod openapi;
 mod params;
@@ -105,6 +106,7 @@ fn calls() -> Router<App> {
         .route("/v1/nodes/{name}/fuse", post(commands::fuse))
         .route("/v1/nodes/{name}/commands", post(commands::queue).get(commands::list))
         .route("/v1/mesh/nodes", get(mesh::nodes))
+        .route("/v1/nodes/{name}/metrics", get(metrics::of_node))
         .route(
             "/v1/settings/auto-enrollment",
             get(settings::auto_enrollment).put(settings::change_auto_enrollment),

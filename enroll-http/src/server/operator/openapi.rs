@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::{admins, commands, events, mesh, nodes, settings, state, tokens};
+use super::{admins, commands, events, mesh, metrics, nodes, settings, state, tokens};
 use crate::server::OPENAPI;
 
 /// The calls of the operator API.
@@ -31,6 +31,7 @@ pub(in crate::server) fn document() -> OpenApi {
     commands::queue,
     commands::list,
     mesh::nodes,
+    metrics::of_node,
     settings::auto_enrollment,
     settings::change_auto_enrollment,
     admins::add,

@@ -1,0 +1,344 @@
+//! Members whose streams stay open: whether their identities still hold, and who is called.
+//!
+//! - **The store is asked, once for all**: every [`CHECK`] one look-up says which identities hold and
+//!   whose nodes have commands queued, however many streams there are. So what another master revoked
+//!   or queued is known here within a second.
+//! - **A heartbeat counts once the store has said, after it came, that its identity holds**: one that
+//!   came between a revocation and the end of its stream never counts.
+//! - **Whoever cannot be confirmed is not a member**: when the store has been silent for [`PATIENCE`],
+//!   every stream ends.
+//! - No task lives while nobody is watched.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::time::Instant;
+
+use super::members::{AuthenticatedNode, Unauthorized};
+use crate::model::{Clock, Facts, IdentityId, NodeId, Timestamp};
+use crate::store::{Beat, Store};
+
+/// How often the store is asked.
+const CHECK: Duration = Duration::from_millis(400);
+/// How long the store may be silent before every stream ends.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All members that are watched by this master.
+pub(super) struct Watches(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn Store>,
+    held: Mutex<HashMap<IdentityId, Held>>,
+    /// Who writes what was heard, one at a time.
+    writing: tokio::sync::Mutex<()>,
+    heard: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// One identity with open streams.
+struct Held {
+    node_id: NodeId,
+    expires_at: Option<Timestamp>,
+    streams: usize,
+    /// When the store last said that it holds.
+    confirmed: Instant,
+    /// The heartbeats since the last look, as one.
+    heard: Option<Beat>,
+    seen: Sender<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    ended: Option<WatchEnd>,
+    /// Counts up when a command waits.
+    calls: u64,
+}
+
+/// Why a stream of a member ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEnd {
+    /// The identity is not, or no longer, one of a member.
+    Unauthorized(Unauthorized),
+    /// The store cannot say any more whether it is.
+    Unavailable,
+}
+
+/// One open stream of a member. It counts as open until it is dropped.
+#[must_use = "a stream that is not watched outlives a revocation"]
+pub struct Watch {
+    shared: Weak<Shared>,
+    id: IdentityId,
+    seen: Receiver<Seen>,
+    /// The calls that were answered.
+    answered: u64,
+}
+
+impl Watches {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let (held, writing) = (Mutex::default(), tokio::sync::Mutex::const_new(()));
+        let (heard, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Shared { store, held, writing, heard, dropped }))
+    }
+
+    /// Watches one more stream of `caller`; `None` where `most` are open.
+    pub(super) fn open(
+        &self,
+        caller: &AuthenticatedNode,
+        most: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<Watch> {
+        let id = caller.identity.id;
+        let mut members = self.0.held();
+        let idle = members.is_empty();
+        let held = members.entry(id).or_insert_with(|| Held::of(caller));
+        if held.streams >= most {
+            return None;
+        }
+        held.revive();
+        held.streams += 1;
+        let seen = held.seen.subscribe();
+        drop(members);
+        if idle {
+            let (shared, clock) = (Arc::downgrade(&self.0), Arc::clone(clock));
+            drop(tokio::spawn(tend(shared, clock)));
+        }
+        // The first message of a stream looks at what waits by itself.
+        let answered = seen.borrow().calls;
+        Some(Watch { shared: Arc::downgrade(&self.0), id, seen, answered })
+    }
+
+    /// Wakes the streams of a node, for which a command was queued here.
+    pub(super) fn call(&self, node_id: NodeId) {
+        for held in self.0.held().values().filter(|held| held.node_id == node_id) {
+            held.call();
+        }
+    }
+
+    /// Writes what was heard and not written: before a master ends.
+    pub(super) async fn flush(&self, at: Timestamp) {
+        self.0.look(at).await;
+    }
+
+    /// How many streams are open.
+    pub(super) fn streams(&self) -> usize {
+        self.0.held().values().map(|held| held.streams).sum()
+    }
+
+    /// How many heartbeats came over streams so far.
+    pub(super) fn heard(&self) -> u64 {
+        self.0.heard.load(Ordering::Relaxed)
+    }
+
+    /// How many heartbeats were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Looks again and again, until nobody is watched.
+async fn tend(shared: Weak<Shared>, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(CHECK).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.look(clock.now()).await;
+        let mut members = shared.held();
+        members.retain(|_, held| held.streams > 0 || held.heard.is_some());
+        if members.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, HashMap<IdentityId, Held>> {
+        // No code panics while it holds the lock with the value half changed.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the store about everybody, ends whom it does not know, and writes what was heard of the
+    /// others.
+    async fn look(&self, at: Timestamp) {
+        let _alone = self.writing.lock().await;
+        let asked = self.ask();
+        if asked.is_empty() {
+            return;
+        }
+        let ids = asked.iter().map(|(id, _)| *id).collect();
+        match self.store.standing(ids).await {
+            Ok(standing) => {
+                let standing = standing.into_iter().map(|it| (it.id, it.called)).collect();
+                let beats = self.judge(asked, &standing, at);
+                self.write(beats).await;
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, "members with open streams cannot be confirmed");
+                self.put_back(asked);
+            }
+        }
+    }
+
+    /// Everybody, and what was heard of them until now.
+    fn ask(&self) -> Vec<(IdentityId, Option<Beat>)> {
+        self.held().iter_mut().map(|(id, held)| (*id, held.heard.take())).collect()
+    }
+
+    fn judge(
+        &self,
+        asked: Vec<(IdentityId, Option<Beat>)>,
+        standing: &HashMap<IdentityId, bool>,
+        at: Timestamp,
+    ) -> Vec<Beat> {
+        let mut members = self.held();
+        let mut beats = Vec::new();
+        for (id, heard) in asked {
+            let Some(held) = members.get_mut(&id) else { continue };
+            match standing.get(&id) {
+                None => held.end(WatchEnd::Unauthorized(Unauthorized::Revoked)),
+                Some(_) if held.expires_at.is_some_and(|end| at >= end) => {
+                    held.end(WatchEnd::Unauthorized(Unauthorized::Expired));
+                }
+                Some(called) => {
+                    held.confirmed = Instant::now();
+                    beats.extend(heard);
+                    if *called {
+                        held.call();
+                    }
+                }
+            }
+        }
+        beats
+    }
+
+    /// Nobody could say: what was heard waits for the next look, or for the end.
+    fn put_back(&self, asked: Vec<(IdentityId, Option<Beat>)>) {
+        let mut members = self.held();
+        for (id, heard) in asked {
+            let Some(held) = members.get_mut(&id) else { continue };
+            if let Some(earlier) = heard {
+                held.heard = Some(merged(earlier, held.heard.take()));
+            }
+            if held.confirmed.elapsed() >= PATIENCE {
+                let lost = held.heard.take().is_some();
+                self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
+                held.end(WatchEnd::Unavailable);
+            }
+        }
+    }
+
+    async fn write(&self, beats: Vec<Beat>) {
+        let count = beats.len();
+        if count == 0 {
+            return;
+        }
+        if let Err(cause) = self.store.record_beats(beats).await {
+            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            tracing::warn!(count, %cause, "heartbeats of streams could not be written");
+        }
+    }
+}
+
+impl Held {
+    fn of(caller: &AuthenticatedNode) -> Self {
+        let (seen, _) = tokio::sync::watch::channel(Seen { ended: None, calls: 0 });
+        Self {
+            node_id: caller.node.id,
+            expires_at: caller.identity.expires_at,
+            streams: 0,
+            confirmed: Instant::now(),
+            heard: None,
+            seen,
+        }
+    }
+
+    /// Who could not be confirmed for a while, and has been since, is watched anew.
+    fn revive(&mut self) {
+        let revived = self.seen.send_if_modified(|seen| {
+            seen.ended.take_if(|why| *why == WatchEnd::Unavailable).is_some()
+        });
+        if revived {
+            self.confirmed = Instant::now();
+        }
+    }
+
+    fn call(&self) {
+        self.seen.send_modify(|seen| seen.calls = seen.calls.wrapping_add(1));
+    }
+
+    fn end(&self, why: WatchEnd) {
+        self.seen.send_if_modified(|seen| {
+            let first = seen.ended.is_none();
+            seen.ended.get_or_insert(why);
+            first
+        });
+    }
+}
+
+impl Watch {
+    /// Resolves when the stream has to end.
+    pub async fn ended(&mut self) -> WatchEnd {
+        match self.seen.wait_for(|seen| seen.ended.is_some()).await {
+            Ok(seen) => seen.ended.unwrap_or(WatchEnd::Unavailable),
+            // The master itself is gone.
+            Err(_) => WatchEnd::Unavailable,
+        }
+    }
+
+    /// Resolves when a command waits for the node that was not looked at yet, or when the stream has
+    /// to end.
+    ///
+    /// # Errors
+    /// Why the stream ends.
+    pub async fn called(&mut self) -> Result<(), WatchEnd> {
+        let answered = self.answered;
+        let news = |seen: &Seen| seen.ended.is_some() || seen.calls != answered;
+        let Ok(seen) = self.seen.wait_for(news).await.map(|seen| *seen) else {
+            return Err(WatchEnd::Unavailable);
+        };
+        if let Some(why) = seen.ended {
+            return Err(why);
+        }
+        self.answered = seen.calls;
+        Ok(())
+    }
+
+    /// Takes a heartbeat that came over the stream at `at`. Several before the next look are one.
+    pub fn heard(&self, at: Timestamp, facts: Option<Facts>) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.heard.fetch_add(1, Ordering::Relaxed);
+        let mut members = shared.held();
+        let Some(held) = members.get_mut(&self.id) else { return };
+        let now = Beat { node_id: held.node_id, at, facts };
+        held.heard = Some(match held.heard.take() {
+            Some(earlier) => merged(earlier, Some(now)),
+            None => now,
+        });
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut members = shared.held();
+        if let Some(held) = members.get_mut(&self.id) {
+            held.streams = held.streams.saturating_sub(1);
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Two heartbeats as one: the later one's time, the facts last said.
+fn merged(earlier: Beat, later: Option<Beat>) -> Beat {
+    match later {
+        Some(later) => Beat { facts: later.facts.or(earlier.facts), ..later },
+        None => earlier,
+    }
+}
