@@ -37,6 +37,8 @@ pub struct Environment {
     pub mesh_socket: Option<PathBuf>,
     /// `STEADY_PROXY`: through which proxy the steady-state address is reached.
     pub steady_proxy: Option<String>,
+    /// `TRANSPORT`: what is spoken after enrollment, `grpc` or `rest`.
+    pub transport: Option<String>,
     /// `ALLOW_PLAINTEXT`: `1` where the first call may go over plain HTTP.
     pub allow_plaintext: Option<String>,
 }
@@ -116,6 +118,7 @@ impl Environment {
             mesh: plain("MESH")?,
             mesh_socket: plain("MESH_SOCKET")?.map(PathBuf::from),
             steady_proxy: plain("STEADY_PROXY")?,
+            transport: plain("TRANSPORT")?,
             allow_plaintext: plain("ALLOW_PLAINTEXT")?,
         })
     }

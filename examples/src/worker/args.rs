@@ -38,6 +38,7 @@ Environment (each also as …_FILE, which names a file that holds the value; set
   ENROLL_MESH             none, tailscale or tailscaled, as --mesh
   ENROLL_MESH_SOCKET      as --mesh-socket
   ENROLL_STEADY_PROXY     as --steady-proxy
+  ENROLL_TRANSPORT        grpc (default) or rest
   ENROLL_ALLOW_PLAINTEXT  1 allows http:// for the first call
 
 Examples:
@@ -103,6 +104,10 @@ pub(super) struct Options {
     /// How often to report, e.g. 30s [default: what the master says].
     #[arg(long, global = true, value_name = "SPAN", value_parser = crate::span)]
     pub(super) heartbeat_interval: Option<Duration>,
+    /// What is spoken with the master after enrollment [default: grpc, and rest where the master does
+    /// not speak it].
+    #[arg(long, global = true, value_enum, value_name = "TRANSPORT")]
+    pub(super) transport: Option<Transport>,
     /// When a call to the master is given up [default: 30s].
     #[arg(long, global = true, value_name = "SPAN", value_parser = crate::span)]
     pub(super) request_timeout: Option<Duration>,
@@ -181,6 +186,17 @@ pub(super) enum Output {
     Json,
 }
 
+/// What is spoken with the master after enrollment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Transport {
+    /// Heartbeats over an open stream; commands come at once.
+    #[default]
+    Grpc,
+    /// One call per heartbeat; commands come with its answer.
+    Rest,
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -201,5 +217,7 @@ mod tests {
         assert!(parse(&["bootstrap", "--token-path", "x", "--label", "a=b"]).is_ok());
         assert!(parse(&["--label", "ab"]).is_err());
         assert!(parse(&["--heartbeat-interval", "1500ms", "serve"]).is_ok());
+        assert!(parse(&["serve", "--transport", "rest"]).is_ok());
+        assert!(parse(&["serve", "--transport", "soap"]).is_err());
     }
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum as _;
 use enroll_core::worker::Environment;
 use serde::{Deserialize, Serialize};
 
-use super::args::{Mesh, Options};
+use super::args::{Mesh, Options, Transport};
 use super::exit::Exit;
 use super::rollout::FuseWith;
 
@@ -27,6 +27,8 @@ pub(super) struct AgentFile {
     pub(super) metrics_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) heartbeat_interval_secs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) transport: Option<Transport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_timeout_secs: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +63,7 @@ pub(super) struct Config {
     pub(super) listen: Option<SocketAddr>,
     pub(super) metrics_port: u16,
     pub(super) heartbeat_interval: Option<Duration>,
+    pub(super) transport: Option<Transport>,
     pub(super) request_timeout: Option<Duration>,
     /// How to come into the mesh, where somebody said so.
     pub(super) mesh: Option<Mesh>,
@@ -108,6 +111,7 @@ impl Config {
             heartbeat_interval: options
                 .heartbeat_interval
                 .or_else(|| secs(file.heartbeat_interval_secs)),
+            transport: options.transport.or(transport(env)?).or(file.transport),
             request_timeout: options.request_timeout.or_else(|| secs(file.request_timeout_secs)),
             steady_proxy: steady_proxy(options, env, file.steady_proxy, mesh)?,
             mesh_socket: options
@@ -137,6 +141,7 @@ impl Config {
             listen: self.listen.map(|listen| listen.to_string()),
             metrics_port: Some(self.metrics_port),
             heartbeat_interval_secs: self.heartbeat_interval.map(|span| span.as_secs()),
+            transport: self.transport,
             request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
             fuse_with: self.fuse_with,
             fuse_image: self.fuse_image.clone(),
@@ -204,6 +209,11 @@ fn steady_proxy(
         })
     };
     told.map(read).transpose()
+}
+
+fn transport(env: &Environment) -> Result<Option<Transport>, Exit> {
+    let told = env.transport.as_deref().map(|word| Transport::from_str(word, false));
+    told.transpose().map_err(|_| Exit::usage("ENROLL_TRANSPORT is neither grpc nor rest."))
 }
 
 fn allowed(env: &Environment) -> Result<bool, Exit> {

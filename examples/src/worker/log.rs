@@ -29,6 +29,11 @@ pub(super) fn note(event: &WorkerEvent<'_>) {
             why(cause),
             retry_in.as_secs_f64()
         ),
+        WorkerEvent::ReportFailed { cause, retry_in } => tracing::warn!(
+            "the master was not told what was measured: {}; trying again in {:.1} s",
+            why(cause),
+            retry_in.as_secs_f64()
+        ),
         WorkerEvent::MeshJoined { addresses: [] } => {}
         WorkerEvent::MeshJoined { addresses } => tracing::info!(?addresses, "in the mesh"),
         WorkerEvent::MeshFailed { cause, retry_in } => tracing::warn!(

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Parser as _;
 use enroll_core::worker::{
-    Environment, Identity, Outcome, StateDir, StateErrorKind, Status, Worker, WorkerEvent,
+    Environment, Identity, Master, Outcome, StateDir, StateErrorKind, Status, Worker, WorkerEvent,
     WorkerObserver,
 };
-use enroll_http::client::{ClientError, HttpMaster};
+use enroll_http::client::{ClientError, GrpcMaster, HttpMaster};
 use enroll_http::host::HostTelemetry;
 use serde_json::json;
 
-use super::args::{Cli, Command, Options, Output};
+use super::args::{Cli, Command, Options, Output, Transport};
 use super::config::Config;
 use super::exit::{Exit, chain};
 use super::listen::Renewer;
@@ -93,7 +93,7 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
         read => read?,
     };
     let needed = first.proofs.is_some() && !enrolled;
-    let mut master = match (&first.master_url, first.pins.is_empty()) {
+    let master = match (&first.master_url, first.pins.is_empty()) {
         (Some(url), false) => client(url, &first, &config)?,
         (Some(_), true) if needed => {
             return Err(Exit::usage(
@@ -107,22 +107,15 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
         }
         _ => HttpMaster::enrolled(),
     };
-    if let Some(addr) = &config.master_addr {
-        master = master.with_steady_addr(addr);
-    }
-    if let Some(proxy) = config.steady_proxy {
-        master = master.with_steady_proxy(proxy);
-    }
-    if let Some(timeout) = config.request_timeout {
-        master = master.with_request_timeout(timeout);
-    }
+    let master = over(&config, master);
     let told = Arc::new(Told::default());
+    let machine = Arc::new(machine(&config));
     let facts = facts::of_this_machine(&config);
-    let master = Arc::new(master);
     let mut worker = Worker::new(dir.clone(), Arc::clone(&master))
         .with_facts(facts.clone())
         .with_pins(first.pins.iter().copied())
         .with_commands(commands::handler(master, &config, facts))
+        .with_telemetry(Arc::clone(&machine) as _)
         .with_observer(Arc::clone(&told) as _);
     if let Some(mesh) = mesh::driver(&config, &dir) {
         worker = worker.with_mesh(mesh);
@@ -136,8 +129,24 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     if let Some(secs) = options.retry_secs {
         worker = worker.with_retry_for(std::time::Duration::from_secs(secs));
     }
-    let machine = Arc::new(machine(&config));
     Ok(Wired { config, first, dir, told, machine, worker })
+}
+
+/// The master, called as the configuration says.
+fn over(config: &Config, mut master: HttpMaster) -> Arc<dyn Master> {
+    if let Some(addr) = &config.master_addr {
+        master = master.with_steady_addr(addr);
+    }
+    if let Some(proxy) = config.steady_proxy {
+        master = master.with_steady_proxy(proxy);
+    }
+    if let Some(timeout) = config.request_timeout {
+        master = master.with_request_timeout(timeout);
+    }
+    match config.transport.unwrap_or_default() {
+        Transport::Grpc => Arc::new(GrpcMaster::new(master)),
+        Transport::Rest => Arc::new(master),
+    }
 }
 
 fn machine(config: &Config) -> HostTelemetry {

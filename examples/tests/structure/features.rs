@@ -7,7 +7,7 @@ use crate::workspace::{read, root};
 const TABLE: &str = "enroll-core/src/manual/features.md";
 
 /// Every row there has to be.
-const FEATURES: &str = "A1 A2 A3 A4 A5 A6 A7 A8b A10 A11 A12 A13 A14 A15 A16 A17 A18 A19 A20 A21 \
+const FEATURES: &str = "A1 A2 A3 A4 A5 A6 A7 A8 A8b A9 A10 A11 A12 A13 A14 A15 A16 A17 A18 A19 A20 A21 \
                         B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 B12 \
                         C1 C2 C3 C4 C5 C6 C7 C8 D1 D2 D4 D5 D7 D8";
 
