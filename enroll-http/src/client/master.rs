@@ -303,6 +303,12 @@ impl HttpMaster {
         super::steady::tls_of(self, me)?.with_http2().config().map_err(setup)
     }
 
+    /// The proxy that leads to the steady-state address.
+    #[cfg(feature = "grpc")]
+    pub(super) const fn steady_proxy(&self) -> Option<SocketAddr> {
+        self.steady.proxy()
+    }
+
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }

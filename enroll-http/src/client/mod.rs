@@ -5,6 +5,8 @@ mod answer;
 mod fleet;
 mod master;
 mod operator;
+#[cfg(feature = "grpc")]
+mod proxy;
 mod steady;
 
 #[cfg(feature = "grpc")]

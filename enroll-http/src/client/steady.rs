@@ -33,6 +33,11 @@ impl Steady {
         Self { proxy: Some(proxy), ..self }
     }
 
+    #[cfg(feature = "grpc")]
+    pub(super) const fn proxy(&self) -> Option<SocketAddr> {
+        self.proxy
+    }
+
     fn options(&self, master: &HttpMaster) -> HttpOptions {
         let options = master.options().clone();
         match self.proxy {

@@ -24,6 +24,7 @@ use super::session::NotOpen;
 use crate::client::HttpMaster;
 use crate::client::answer::{of_tls, unanswered};
 use crate::client::master::unset;
+use crate::client::proxy;
 use crate::tls::{TlsRefusal, tls_refusal};
 
 /// A connection whose peer has proved to be the master, and speaks HTTP/2.
@@ -45,7 +46,8 @@ impl Connection {
         let origin = Uri::try_from(format!("http://{addr}"));
         let origin = origin.map_err(|why| unset(&format!("the address {addr} is none: {why}")))?;
         let host = origin.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let tcp = TcpStream::connect((&*host, origin.port_u16().unwrap_or(443))).await;
+        let port = origin.port_u16().unwrap_or(443);
+        let tcp = proxy::connect(http.steady_proxy(), &host, port).await;
         let tcp = tcp.map_err(|why| unanswered(addr, why))?;
         // Without it a heartbeat waits for the master's delayed acknowledgement; nothing else fails.
         drop(tcp.set_nodelay(true));
