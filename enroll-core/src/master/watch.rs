@@ -55,7 +55,7 @@ impl Enroller {
             }
         };
         while timeout(WATCH_INTERVAL, stopped.changed()).await.is_err() {
-            if let Err(cause) = self.watch(holder).await {
+            if let Err(cause) = self.keep_watch(holder).await {
                 tracing::warn!(%cause, "the watchdog could not look");
             }
         }
@@ -63,7 +63,7 @@ impl Enroller {
         let _over_soon = self.store.take_duty(WATCHDOG, holder, Duration::ZERO).await;
     }
 
-    async fn watch(&self, holder: MasterId) -> Result<(), Error> {
+    async fn keep_watch(&self, holder: MasterId) -> Result<(), Error> {
         if self.store.take_duty(WATCHDOG, holder, DUTY_SPAN).await? {
             return self.tend().await;
         }
