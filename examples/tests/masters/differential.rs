@@ -295,7 +295,7 @@ async fn d3_both_stores_answer_alike() {
         assert_eq!(one, other, "call {call}: left SQLite, right PostgreSQL");
         admitted += usize::from(one.contains("Admitted"));
     }
-    assert!(admitted > calls / 40, "{admitted} were let in: the script shows something");
+    assert!(admitted > calls / 100, "{admitted} were let in: the script shows something");
     assert_eq!(audit(shared(), &url).expect("it can be read"), Vec::<String>::new());
     eprintln!("{calls} calls, {admitted} admissions, no difference");
 }
