@@ -231,7 +231,7 @@ impl Enroller {
     /// Watches over a stream that stays open, so that it ends within a second of the end of the
     /// identity, on whichever master that comes about. `None` when the identity has
     /// [`MAX_STREAMS`](Self::MAX_STREAMS) open. Called within a tokio runtime.
-    pub fn watch(&self, caller: &AuthenticatedNode) -> Option<Watch> {
+    pub fn attend(&self, caller: &AuthenticatedNode) -> Option<Watch> {
         self.watches.open(caller, Self::MAX_STREAMS, &self.clock)
     }
 

@@ -77,7 +77,7 @@ pub(super) struct Open {
 impl Open {
     /// From here on the stream may last.
     pub(super) fn of(caller: &Caller, member: &AuthenticatedNode) -> Result<Self, Status> {
-        let watch = caller.enroller.watch(member).ok_or_else(|| {
+        let watch = caller.enroller.attend(member).ok_or_else(|| {
             let words = format!(
                 "This identity has {} streams open on this master already.",
                 Enroller::MAX_STREAMS
