@@ -291,12 +291,6 @@ impl HttpMaster {
         self.steady.addr(me)
     }
 
-    /// Whether the steady listener is reached through a proxy.
-    #[cfg(feature = "grpc")]
-    pub(super) const fn has_proxy(&self) -> bool {
-        self.steady.has_proxy()
-    }
-
     /// TLS as `me` speaks it, with HTTP/2.
     #[cfg(feature = "grpc")]
     pub(super) fn steady_tls(&self, me: &Credentials) -> Result<rustls::ClientConfig, CallError> {

@@ -106,12 +106,6 @@ impl Steady {
     fn built(&self, master: &HttpMaster, tls: ClientTls) -> Result<Client, CallError> {
         tls.config().and_then(|config| http_client(config, &self.options(master))).map_err(setup)
     }
-
-    /// Whether the steady listener is reached through a proxy.
-    #[cfg(feature = "grpc")]
-    pub(super) const fn has_proxy(&self) -> bool {
-        self.proxy.is_some()
-    }
 }
 
 /// Adds the API key where no certificate identifies the connection.

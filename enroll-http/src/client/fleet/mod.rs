@@ -28,7 +28,6 @@ use super::HttpMaster;
 /// # Defaults
 /// A master that proved to be the master, and speaks no gRPC, is called over REST, and asked again
 /// every [`ASK_AGAIN`](Self::ASK_AGAIN): it may be an older release, or behind a proxy without HTTP/2.
-/// Through a proxy of the worker's own, as into a mesh in userspace, REST is spoken.
 pub struct GrpcMaster {
     http: HttpMaster,
     fallback: bool,
@@ -99,7 +98,7 @@ impl GrpcMaster {
         me: &Credentials,
     ) -> Result<Way, CallError> {
         *open = None;
-        if self.http.has_proxy() || self.speaks_rest() {
+        if self.speaks_rest() {
             return Ok(Way::Rest);
         }
         match Session::open(&self.http, me).await {
