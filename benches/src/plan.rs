@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::measure::Section;
-use crate::{enrollments, heartbeats, herd, issuing, redemptions, rest, tables};
+use crate::{enrollments, heartbeats, herd, issuing, postgres, redemptions, rest, tables};
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -25,6 +25,9 @@ pub(crate) struct Plan {
 pub(crate) enum Part {
     /// Durable redemptions through the SQLite store, beside the same statements bare.
     Redemptions,
+    /// Durable redemptions through the PostgreSQL store, beside the same statements in pgbench, and a
+    /// fleet token beside tokens of their own. Left out where no server is installed.
+    Postgres,
     /// Enrollments in process, beside their cryptography alone.
     Issuing,
     /// Whole enrollments over TLS, beside a bare hello over the same TLS.
@@ -43,6 +46,7 @@ impl Part {
     pub(crate) async fn measure(self, plan: &Plan) -> Result<Section, Failure> {
         match self {
             Self::Redemptions => redemptions::measure(plan).await,
+            Self::Postgres => postgres::measure(plan).await,
             Self::Issuing => issuing::measure(plan).await,
             Self::Enrollments => enrollments::measure(plan).await,
             Self::Herd => herd::measure(plan).await,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use enroll_core::decision::Decision;
 use enroll_core::model::{NameState, Snapshot, Timestamp};
-use enroll_core::store::{Redeem, RedeemOutcome, Redemptions as _};
+use enroll_core::store::{Redeem, RedeemOutcome, Redemptions};
 use enroll_core::testing::{Claimant, Fixtures, TestToken};
 use enroll_store_sqlite::SqliteStore;
 
@@ -73,18 +73,22 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
 
 /// Rates of every round, ours and the limit's.
 #[derive(Default)]
-struct Pairs {
+pub(crate) struct Pairs {
     ours: Vec<f64>,
     limits: Vec<f64>,
 }
 
 impl Pairs {
     fn add(&mut self, count: u32, ours: Duration, limit: Duration) {
-        self.ours.push(per_second(count, ours));
-        self.limits.push(per_second(count, limit));
+        self.push(per_second(count, ours), per_second(count, limit));
     }
 
-    fn figure(&self, what: &str, limit: &str) -> Figure {
+    pub(crate) fn push(&mut self, ours: f64, limit: f64) {
+        self.ours.push(ours);
+        self.limits.push(limit);
+    }
+
+    pub(crate) fn figure(&self, what: &str, limit: &str) -> Figure {
         Figure::beside(what, Unit::PerSecond, &self.ours, limit, &self.limits)
     }
 }
@@ -92,19 +96,30 @@ impl Pairs {
 const AT: Timestamp = Fixtures::START;
 
 /// The redemptions of `tokens`, each by a machine of its own with one certificate.
-fn wishes(fixtures: &Fixtures, tokens: &[TestToken]) -> Result<Vec<Redeem>, Failure> {
-    let wish = |token: &TestToken| {
-        let claimant = Claimant::new(token, &tokens::name(token));
-        let seen =
-            Snapshot { token: Some(token.record.clone()), name: NameState::Unknown, prior: None };
-        let Ok(Decision::Approved(approval)) = fixtures.decide(&claimant, &seen, AT) else {
-            return Err("a fresh token is not approved".into());
-        };
-        let mut redeem = fixtures.redeem(approval, AT);
-        redeem.identities.truncate(1);
-        Ok(redeem)
+pub(crate) fn wishes(fixtures: &Fixtures, tokens: &[TestToken]) -> Result<Vec<Redeem>, Failure> {
+    tokens.iter().map(|token| wish(fixtures, token, &tokens::name(token))).collect()
+}
+
+/// So many redemptions of one token, likewise.
+pub(crate) fn wishes_of_one(
+    fixtures: &Fixtures,
+    token: &TestToken,
+    count: u32,
+) -> Result<Vec<Redeem>, Failure> {
+    let name = tokens::name(token);
+    (0..count).map(|machine| wish(fixtures, token, &format!("{name}-{machine}"))).collect()
+}
+
+fn wish(fixtures: &Fixtures, token: &TestToken, name: &str) -> Result<Redeem, Failure> {
+    let claimant = Claimant::new(token, name);
+    let seen =
+        Snapshot { token: Some(token.record.clone()), name: NameState::Unknown, prior: None };
+    let Ok(Decision::Approved(approval)) = fixtures.decide(&claimant, &seen, AT) else {
+        return Err("a fresh token is not approved".into());
     };
-    tokens.iter().map(wish).collect()
+    let mut redeem = fixtures.redeem(approval, AT);
+    redeem.identities.truncate(1);
+    Ok(redeem)
 }
 
 async fn one_by_one(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Duration, Failure> {
@@ -116,13 +131,26 @@ async fn one_by_one(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Duration
 }
 
 async fn many_at_once(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Duration, Failure> {
-    let mut shares: Vec<Vec<Redeem>> = (0..MANY).map(|_| Vec::new()).collect();
+    at_once(store, wishes, MANY).await
+}
+
+/// Carries `wishes` out by so many callers at once; how long it took.
+pub(crate) async fn at_once<S>(
+    store: &S,
+    wishes: Vec<Redeem>,
+    callers: u32,
+) -> Result<Duration, Failure>
+where
+    S: Redemptions + Clone + 'static,
+{
+    let count = usize::try_from(callers)?;
+    let mut shares: Vec<Vec<Redeem>> = (0..count).map(|_| Vec::new()).collect();
     for (place, wish) in wishes.into_iter().enumerate() {
-        if let Some(share) = shares.get_mut(place % MANY as usize) {
+        if let Some(share) = shares.get_mut(place % count) {
             share.push(wish);
         }
     }
-    let gate = Arc::new(tokio::sync::Barrier::new(MANY as usize + 1));
+    let gate = Arc::new(tokio::sync::Barrier::new(count + 1));
     let mut callers = tokio::task::JoinSet::new();
     for share in shares {
         let (store, gate) = (store.clone(), Arc::clone(&gate));
@@ -142,7 +170,7 @@ async fn many_at_once(store: &SqliteStore, wishes: Vec<Redeem>) -> Result<Durati
     Ok(began.elapsed())
 }
 
-async fn redeem(store: &SqliteStore, wish: Redeem) -> Result<(), Failure> {
+async fn redeem(store: &impl Redemptions, wish: Redeem) -> Result<(), Failure> {
     match store.redeem(wish).await? {
         RedeemOutcome::Enrolled(_) => Ok(()),
         other => Err(format!("a redemption was lost: {other:?}").into()),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use enroll_core::model::{Sha256, Timestamp};
-use enroll_core::store::{Store, Tokens as _};
+use enroll_core::store::{Store, Tokens};
 use enroll_core::testing::{Fixtures, TestToken};
 use enroll_store_sqlite::SqliteStore;
 
@@ -30,8 +30,19 @@ pub(crate) async fn write(
     tokens: &[TestToken],
     path: &Path,
 ) -> Result<(), Failure> {
+    keep_in(fixtures, tokens, &SqliteStore::open(path).await?).await
+}
+
+/// Keeps `tokens` in a store, many at once.
+pub(crate) async fn keep_in<S>(
+    fixtures: &Fixtures,
+    tokens: &[TestToken],
+    store: &S,
+) -> Result<(), Failure>
+where
+    S: Tokens + Clone + 'static,
+{
     eprintln!("minting {} tokens", tokens.len());
-    let store = SqliteStore::open(path).await?;
     for together in tokens.chunks(256) {
         let mut writes = tokio::task::JoinSet::new();
         for token in together {
