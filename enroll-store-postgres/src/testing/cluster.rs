@@ -167,6 +167,21 @@ impl Cluster {
         self.run("pg_ctl", &["reload", "-D", "data", "-s"]).map(drop)
     }
 
+    /// Puts a file into the data directory that the server alone may read.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.home.join("data").join(name);
+        std::fs::write(&path, bytes)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        match self.binaries.user() {
+            Some((uid, gid)) => std::os::unix::fs::chown(&path, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
     /// Runs one statement as the superuser; gives its rows, columns separated by `|`.
     ///
     /// # Errors

@@ -10,3 +10,4 @@ mod outage;
 mod proxy;
 mod redemption;
 mod support;
+mod tls;
