@@ -162,7 +162,7 @@ story() {
     steady=$(free_port)
 
     say "Headscale, at $(prepare "$lab/hs"; cat "$lab/hs/url")"
-    headscale "$lab/hs" serve >"$lab/headscale.log" 2>&1 &
+    "$tools/headscale" --config "$lab/hs/config.yaml" serve >"$lab/headscale.log" 2>&1 &
     account "$lab/hs"
 
     say "the master's machine joins the mesh"
