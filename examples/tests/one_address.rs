@@ -16,7 +16,7 @@ use harness::{Api, Machine, Master, PATIENCE, times};
 use serde_json::json;
 
 /// Requests on their way at once.
-const PIPELINED: usize = 50;
+const PIPELINED: usize = 250;
 
 /// One connection to the enroll listener, whose answers are read as they come.
 struct Socket {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Machine, Master, in_time};
-use crate::{beat, event, member};
+use crate::harness::{Api, Machine, Master, in_time};
+use crate::{beat, member};
 
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
 
@@ -73,10 +73,10 @@ async fn live(master: &Master, machine: &Machine) {
         assert_eq!(member.post(&path, &json!({"status": ended})).await.status, 204);
     }
     master.json(&["node", "commands", "worker-1", "--send", "ping"]);
-    let mut worker = machine.start(&["serve"]);
-    event(master, "renewed").await;
-    assert!(worker.runs(), "{}", machine.log());
-    drop(worker);
+    let (steady, key) = (master.ready("steady_addr"), machine.file("api_key"));
+    let root = machine.file("ca.crt");
+    let keyed = Api::new(&format!("https://{steady}"), &root, Some(key.trim()));
+    assert_eq!(keyed.post("/v1/self/renew", &json!({})).await.status, 200);
     master.json(&["node", "cordon", "worker-1"]);
     master.json(&["node", "uncordon", "worker-1"]);
     master.json(&["node", "token", "worker-1"]);
@@ -85,7 +85,7 @@ async fn live(master: &Master, machine: &Machine) {
 
 #[tokio::test]
 async fn every_step_is_one_event_that_says_who_took_it_and_holds_no_secret() {
-    let fuser = ["--fuser", "builtin", "--leaf-lifetime-secs", "20"];
+    let fuser = ["--fuser", "builtin"];
     let keys = ["--issue", "api_key", "--issue", "x509"];
     let flags = ["--heartbeat-interval-secs", "1", "--attempts-per-minute", "0"];
     let master = Master::start(&[&fuser[..], &keys, &flags].concat());
