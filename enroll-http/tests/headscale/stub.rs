@@ -251,7 +251,10 @@ async fn expire(State(stub): State<Stub>, body: Bytes) -> Response {
         Version::V026 => {
             inside.keys.iter_mut().find(|key| wish["user"] == "2" && wish["key"] == key.text)
         }
-        _ => inside.keys.iter_mut().find(|key| wish["id"] == key.id.to_string()),
+        _ => {
+            let id: Option<u64> = wish["id"].as_str().and_then(|id| id.parse().ok());
+            inside.keys.iter_mut().find(|key| id == Some(key.id))
+        }
     };
     match (found, stub.version) {
         (Some(key), _) => key.expiration = key.expiration.min(now),
