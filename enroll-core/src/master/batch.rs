@@ -14,13 +14,16 @@ type Write<T> = Box<dyn Fn(Vec<T>) -> Written + Send + Sync>;
 /// Gathers items and writes them together, at most [`DELAY`] after the first of them.
 ///
 /// No task lives between two batches: the first item of a batch starts one that sleeps, writes and
-/// ends. What exceeds the bound, or cannot be written, is dropped and counted.
+/// ends. Batches are written one after the other, in the order in which they were gathered. What
+/// exceeds the bound, or cannot be written, is dropped and counted.
 pub(super) struct Batch<T> {
     shared: Arc<Shared<T>>,
 }
 
 struct Shared<T> {
     waiting: Mutex<Vec<T>>,
+    /// Held while a batch is taken and written.
+    writing: tokio::sync::Mutex<()>,
     bound: usize,
     dropped: AtomicU64,
     write: Write<T>,
@@ -36,7 +39,13 @@ impl<T: Send + 'static> Batch<T> {
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         let write: Write<T> = Box::new(move |items| Box::pin(write(items)));
-        let shared = Shared { waiting: Mutex::default(), bound, dropped: AtomicU64::new(0), write };
+        let shared = Shared {
+            waiting: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            bound,
+            dropped: AtomicU64::new(0),
+            write,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -59,7 +68,7 @@ impl<T: Send + 'static> Batch<T> {
         }
     }
 
-    /// Writes what is waiting now: before a master ends.
+    /// Writes what is waiting now, and waits for what is being written: before a master ends.
     pub(super) async fn flush(&self) {
         self.shared.flush().await;
     }
@@ -72,6 +81,7 @@ impl<T: Send + 'static> Batch<T> {
 
 impl<T> Shared<T> {
     async fn flush(&self) {
+        let _one_at_a_time = self.writing.lock().await;
         let items =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let count = items.len();
@@ -82,5 +92,43 @@ impl<T> Shared<T> {
             self.dropped.fetch_add(count as u64, Ordering::Relaxed);
             tracing::warn!(count, %cause, "what was gathered could not be written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    /// Batches that are written as fast as somebody allows.
+    fn gated() -> (Arc<Batch<u32>>, Arc<Semaphore>, Arc<Mutex<Vec<u32>>>) {
+        let (gate, written) = (Arc::new(Semaphore::new(0)), Arc::<Mutex<Vec<u32>>>::default());
+        let (theirs, kept) = (Arc::clone(&gate), Arc::clone(&written));
+        let batch = Batch::new(8, move |items| {
+            let (gate, kept) = (Arc::clone(&theirs), Arc::clone(&kept));
+            async move {
+                gate.acquire().await.expect("it is never closed").forget();
+                kept.lock().unwrap().extend(items);
+                Ok(())
+            }
+        });
+        (Arc::new(batch), gate, written)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_the_batch_that_is_being_written() {
+        let (batch, gate, written) = gated();
+        batch.push(1);
+        tokio::time::sleep(DELAY * 2).await;
+        batch.push(2);
+        let flush = tokio::spawn({
+            let batch = Arc::clone(&batch);
+            async move { batch.flush().await }
+        });
+        tokio::time::sleep(DELAY / 2).await;
+        assert!(!flush.is_finished() && written.lock().unwrap().is_empty());
+        gate.add_permits(2);
+        flush.await.unwrap();
+        assert_eq!(*written.lock().unwrap(), [1, 2]);
     }
 }
