@@ -21,6 +21,7 @@ const CALLS: &str = "
     GET /v1/nodes viewer
     GET /v1/nodes/{name} viewer
     GET /v1/nodes/{name}/attempts operator
+    GET /v1/nodes/{name}/metrics operator
     POST /v1/nodes/{name}/cordon operator
     POST /v1/nodes/{name}/uncordon operator
     DELETE /v1/nodes/{name} admin
