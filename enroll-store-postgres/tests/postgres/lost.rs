@@ -101,7 +101,10 @@ async fn i3_backends_ended_under_load_lose_and_double_nothing() {
             let make = fixtures(caller);
             let (mut done, mut failed) = (0, 0);
             for round in 0..each {
-                let token = make.token(Fixtures::at(caller * 100_000 + round as u64)).uses(1);
+                // Each in a millisecond of its own, and none by a clock that is far ahead.
+                let place = caller * each as u64 + round as u64;
+                let minted = Fixtures::START.after(Duration::from_millis(place));
+                let token = make.token(minted).uses(1);
                 if beside.mint(make.mint(&token)).await.is_err() {
                     failed += 1;
                     continue;
