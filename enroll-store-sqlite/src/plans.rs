@@ -74,6 +74,10 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("take_duty", masters::TAKE_DUTY),
 ];
 
+/// Statements that came after the migration which makes the index they read: what has landed is
+/// never changed, not even its comments.
+const LATER: &[(&str, &str)] = &[("enroll_commands_open", "standing")];
+
 /// Those that walk a table: of operators, who are few, and of nodes, to count them.
 const WALKING: &[&str] = &["list_admins", "remove_admin", "count_nodes"];
 
@@ -111,7 +115,7 @@ fn no_statement_walks_a_table_or_sorts_but_where_it_is_said() {
 #[test]
 fn every_index_is_read_by_the_statements_that_the_schema_names() {
     let connection = fresh();
-    let schema = include_str!("migrations/0001_initial.sql");
+    let schema = &schema::MIGRATIONS.concat();
     for (name, sql) in STATEMENTS {
         for step in plan(&connection, sql) {
             let Some((_, rest)) = step.split_once("INDEX enroll_") else { continue };
@@ -159,10 +163,11 @@ fn indexes(connection: &Connection) -> Vec<String> {
     names.collect::<Result<_, _>>().unwrap()
 }
 
-/// The statements that the comment before an index says read it.
+/// The statements that read an index, as the comment before it says and [`LATER`].
 fn readers<'a>(schema: &'a str, index: &str) -> BTreeSet<&'a str> {
     let made = schema.find(&format!("INDEX {index} ")).unwrap();
     let said = schema[..made].rfind("-- Read by: ").unwrap();
     let (list, _) = schema[said + "-- Read by: ".len()..].split_once(".\n").unwrap();
-    list.split(", ").collect()
+    let later = LATER.iter().filter(|(read, _)| *read == index).map(|(_, reader)| *reader);
+    list.split(", ").chain(later).collect()
 }

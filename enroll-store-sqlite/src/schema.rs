@@ -13,7 +13,7 @@ use crate::error::{Failure, OpenError, OpenErrorKind};
 use crate::settings;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: &[&str] = &[
+pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_duties.sql"),
     include_str!("migrations/0003_external_identities.sql"),
