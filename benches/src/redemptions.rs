@@ -39,7 +39,9 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
     let dir = tempfile::Builder::new().prefix("enroll-bench-").tempdir_in(&plan.dir)?;
     let fixtures = Fixtures::new();
     let (stored, bare) = (dir.path().join("store.db"), dir.path().join("bare.db"));
-    let tokens = tokens::make(&fixtures, AT, plan.all_tokens());
+    // None of them minted after the redemptions.
+    let since = AT.before(Duration::from_millis(plan.all_tokens().into()));
+    let tokens = tokens::make(&fixtures, since, plan.all_tokens());
     tokens::write(&fixtures, &tokens, &stored).await?;
     std::fs::copy(&stored, &bare)?;
     let store = SqliteStore::open(&stored).await?;
