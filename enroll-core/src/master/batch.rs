@@ -100,8 +100,14 @@ mod tests {
     use super::*;
     use tokio::sync::Semaphore;
 
-    /// Batches that are written as fast as somebody allows.
-    fn gated() -> (Arc<Batch<u32>>, Arc<Semaphore>, Arc<Mutex<Vec<u32>>>) {
+    /// A batch that is written as fast as somebody allows.
+    struct Gated {
+        batch: Arc<Batch<u32>>,
+        gate: Arc<Semaphore>,
+        written: Arc<Mutex<Vec<u32>>>,
+    }
+
+    fn gated() -> Gated {
         let (gate, written) = (Arc::new(Semaphore::new(0)), Arc::<Mutex<Vec<u32>>>::default());
         let (theirs, kept) = (Arc::clone(&gate), Arc::clone(&written));
         let batch = Batch::new(8, move |items| {
@@ -112,12 +118,12 @@ mod tests {
                 Ok(())
             }
         });
-        (Arc::new(batch), gate, written)
+        Gated { batch: Arc::new(batch), gate, written }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flush_waits_for_the_batch_that_is_being_written() {
-        let (batch, gate, written) = gated();
+        let Gated { batch, gate, written } = gated();
         batch.push(1);
         tokio::time::sleep(DELAY * 2).await;
         batch.push(2);
