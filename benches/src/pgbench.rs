@@ -95,10 +95,16 @@ fn text() -> Result<String, Failure> {
         "\\set i :i + 1\n\\set n :from + :client_id * :each + :i\n\\startpipeline\n\
         BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\nSET LOCAL synchronous_commit = on;\n\
         SET LOCAL statement_timeout = 5000;\n\
-        SET LOCAL idle_in_transaction_session_timeout = 5000;\n",
+        SET LOCAL idle_in_transaction_session_timeout = 5000;\n\
+        SET LOCAL enable_seqscan = off;\n",
     );
     let shards = format!("{SHARDS}::int");
-    let locked = ["hashtextextended(:n::text, 0)", ID, TOKEN, &shards].map(str::to_owned);
+    let locked = [
+        of("bigint", "hashtextextended(:n::text, 0)"),
+        of("uuid", ID),
+        of("text", TOKEN),
+        shards.clone(),
+    ];
     for (statement, values) in [(lock, &locked[..]), (redeem, &redeem_values(&shards))] {
         writeln!(text, "{};", bound(statement, values))?;
     }
@@ -113,44 +119,56 @@ fn bound(statement: &str, values: &[String]) -> String {
     places.fold(line, |line, (place, value)| line.replace(&format!("${}", place + 1), value))
 }
 
-/// `$1` to `$35` of a redemption with one certificate, each of its type.
+/// A column of one value.
+fn of(kind: &str, value: &str) -> String {
+    format!("ARRAY[{value}]::{kind}[]")
+}
+
+/// `$1` to `$35` of one redemption with one certificate.
 fn redeem_values(shards: &str) -> Vec<String> {
-    let at = format!("{}::bigint", AT.unix_millis());
-    let of = |kind: &str, value: &str| format!("ARRAY[{value}]::{kind}[]");
-    let (none, serial) = ("NULL::text", "decode(lpad(:n::text, 32, '0'), 'hex')");
+    let at = AT.unix_millis().to_string();
+    let (none, serial) = ("NULL", "decode(lpad(:n::text, 32, '0'), 'hex')");
     let redemption = [
-        ID,
-        &at,
-        TOKEN,
-        "'token'::text",
-        ID,
-        NAME,
-        "'{\"v\": 1}'::text",
-        none,
-        &at,
-        none,
-        CLAIM,
-        EVENT,
+        of("uuid", ID),
+        of("bigint", &at),
+        of("text", TOKEN),
+        of("text", "'token'"),
+        of("uuid", ID),
+        of("text", NAME),
+        of("text", "'{\"v\": 1}'"),
+        of("text", none),
+        of("bigint", &at),
+        of("text", none),
+        of("bytea", CLAIM),
+        of("text", EVENT),
     ];
-    let attempt = [ID, &at, NAME, "'accepted'::text", none, TOKEN, "true", "99::bigint"];
+    let attempt = [
+        of("uuid", ID),
+        of("bigint", &at),
+        of("text", NAME),
+        of("text", "'accepted'"),
+        of("text", none),
+        of("text", TOKEN),
+        of("boolean", "true"),
+        "99::bigint".to_owned(),
+    ];
     let identity = [
         of("uuid", ID),
         of("uuid", ID),
         of("text", NAME),
         of("uuid", ID),
-        of("uuid", "NULL"),
+        of("uuid", none),
         of("text", "'x509'"),
         of("bytea", serial),
         of("bytea", CLAIM),
         of("bytea", "decode(repeat('5a', 600), 'hex')"),
-        of("bytea", "NULL"),
-        of("text", "NULL"),
+        of("bytea", none),
+        of("text", none),
         of("bigint", &at),
         of("bigint", &at),
-        of("bigint", "NULL"),
+        of("bigint", none),
     ];
-    let plain = redemption.into_iter().chain(attempt).map(str::to_owned);
-    plain.chain(identity).chain([shards.to_owned()]).collect()
+    redemption.into_iter().chain(attempt).chain(identity).chain([shards.to_owned()]).collect()
 }
 
 const ID: &str = "('0190' || lpad(:n::text, 28, '0'))::uuid";

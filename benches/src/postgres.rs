@@ -1,10 +1,11 @@
-//! Redemptions through the PostgreSQL store over 1, 8 and 32 connections, beside pgbench with the same
-//! statements over as many; and a fleet token beside as many tokens of their own.
+//! Redemptions through the PostgreSQL store over 1, 8 and 32 connections, each in a transaction of its
+//! own, beside pgbench with the same statements over as many; those of many callers in batches, beside
+//! the same without; and a fleet token beside as many tokens of their own.
 
 use std::num::NonZeroUsize;
 
 use enroll_core::model::Timestamp;
-use enroll_core::store::{Redeem, Tokens as _};
+use enroll_core::store::Tokens as _;
 use enroll_core::testing::{Fixtures, TestToken};
 use enroll_store_postgres::testing::{Cluster, Setup, fresh_url};
 use enroll_store_postgres::{Options, PostgresStore};
@@ -17,8 +18,10 @@ use crate::tokens;
 
 /// Connections, each with a caller of its own.
 const CONNECTIONS: [u32; 3] = [1, 8, 32];
-/// With which of them a fleet token is measured.
+/// With how many of them batches are measured, and a fleet token.
 const MOST: u32 = 32;
+/// Callers at once, where there are more than connections.
+const MANY: u32 = 256;
 const AT: Timestamp = Fixtures::START;
 
 /// Measures every round in turn, on a server of its own.
@@ -30,14 +33,15 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
     };
     let mut bench = Bench::new(plan, &cluster).await?;
     let mut beside_pgbench = CONNECTIONS.map(|_| Pairs::default());
-    let mut fleet = Pairs::default();
+    let (mut batched, mut fleet) = (Pairs::default(), Pairs::default());
     for round in 1..=plan.rounds {
         eprintln!("PostgreSQL: round {round} of {}", plan.rounds);
         for (pairs, connections) in beside_pgbench.iter_mut().zip(CONNECTIONS) {
-            let ours = bench.through_the_store(connections).await?;
+            let ours = bench.through_the_store(connections, connections).await?;
             pairs.push(ours, bench.through_pgbench(connections)?);
         }
-        let own = bench.through_the_store(MOST).await?;
+        let own = bench.in_batches().await?;
+        batched.push(own, bench.through_the_store(MOST, MANY).await?);
         fleet.push(bench.by_fleet_token().await?, own);
     }
     let mut figures: Vec<Figure> = CONNECTIONS
@@ -45,7 +49,8 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
         .zip(&beside_pgbench)
         .map(|(count, pairs)| pairs.figure(&format!("{count} connections"), "through pgbench"))
         .collect();
-    figures.push(fleet.figure("one fleet token, 32 connections", "with tokens of their own"));
+    figures.push(batched.figure("256 callers, in batches", "each by itself, 32 connections"));
+    figures.push(fleet.figure("256 callers, one fleet token", "with tokens of their own"));
     let notes = vec![format!(
         "the limit is the same statements in pgbench, prepared and in one pipeline; {} redemptions each",
         bench.batch
@@ -56,7 +61,9 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
 struct Bench<'a> {
     cluster: &'a Cluster,
     fixtures: Fixtures,
+    /// One for each count of connections, which commits each redemption by itself.
     stores: Vec<(u32, PostgresStore)>,
+    batching: PostgresStore,
     tokens: std::vec::IntoIter<TestToken>,
     script: Script,
     batch: u32,
@@ -69,23 +76,38 @@ impl<'a> Bench<'a> {
         let mut stores = Vec::new();
         for connections in CONNECTIONS {
             let size = NonZeroUsize::new(usize::try_from(connections)?).ok_or("no connections")?;
-            let options = Options::new().with_pool_size(size);
+            let options = Options::new().with_pool_size(size).with_batch(NonZeroUsize::MIN);
             stores.push((connections, PostgresStore::connect(&url, options).await?));
         }
+        let batching = PostgresStore::connect(&url, Options::new()).await?;
         let fixtures = Fixtures::new();
-        let batch = plan.redemptions / MOST * MOST;
-        let tokens = tokens::make(&fixtures, AT, plan.tokens + plan.rounds * batch * 4);
-        let (_, store) = stores.last().ok_or("no store")?;
-        tokens::keep_in(&fixtures, &tokens, store).await?;
+        let batch = plan.redemptions / MANY * MANY;
+        let all = plan.tokens + plan.rounds * batch * 5;
+        let since = AT.before(std::time::Duration::from_millis(all.into()));
+        let tokens = tokens::make(&fixtures, since, all);
+        tokens::keep_in(&fixtures, &tokens, &batching).await?;
         let script = Script::prepare(cluster, &url, plan.rounds * batch * 3)?;
         let tokens = tokens.into_iter();
-        Ok(Self { cluster, fixtures, stores, tokens, script, batch, fleets: 0 })
+        Ok(Self { cluster, fixtures, stores, batching, tokens, script, batch, fleets: 0 })
     }
 
-    /// Redemptions per second, each of a token of its own.
-    async fn through_the_store(&mut self, connections: u32) -> Result<f64, Failure> {
+    /// Redemptions per second, each of a token of its own and in a transaction of its own.
+    async fn through_the_store(&mut self, connections: u32, callers: u32) -> Result<f64, Failure> {
+        let store = self.stores.iter().find(|(count, _)| *count == connections);
+        let store = store.ok_or("no store of this size")?.1.clone();
+        self.redeem_own(&store, callers).await
+    }
+
+    /// The same through the store as it comes.
+    async fn in_batches(&mut self) -> Result<f64, Failure> {
+        let store = self.batching.clone();
+        self.redeem_own(&store, MANY).await
+    }
+
+    async fn redeem_own(&mut self, store: &PostgresStore, callers: u32) -> Result<f64, Failure> {
         let batch: Vec<_> = self.tokens.by_ref().take(self.batch as usize).collect();
-        self.redeem(wishes(&self.fixtures, &batch)?, connections).await
+        let wanted = wishes(&self.fixtures, &batch)?;
+        Ok(per_second(self.batch, at_once(store, wanted, callers).await?))
     }
 
     /// Redemptions per second, all of one unlimited token.
@@ -93,15 +115,9 @@ impl<'a> Bench<'a> {
         self.fleets += 1;
         let minted = AT.before(std::time::Duration::from_millis(self.fleets));
         let token = self.fixtures.token(minted);
-        let (_, store) = self.stores.last().ok_or("no store")?;
-        store.mint(self.fixtures.mint(&token)).await.map(drop)?;
-        self.redeem(wishes_of_one(&self.fixtures, &token, self.batch)?, MOST).await
-    }
-
-    async fn redeem(&self, wanted: Vec<Redeem>, connections: u32) -> Result<f64, Failure> {
-        let store = self.stores.iter().find(|(count, _)| *count == connections);
-        let (_, store) = store.ok_or("no store of this size")?;
-        Ok(per_second(self.batch, at_once(store, wanted, connections).await?))
+        self.batching.mint(self.fixtures.mint(&token)).await.map(drop)?;
+        let wanted = wishes_of_one(&self.fixtures, &token, self.batch)?;
+        Ok(per_second(self.batch, at_once(&self.batching, wanted, MANY).await?))
     }
 
     fn through_pgbench(&mut self, connections: u32) -> Result<f64, Failure> {

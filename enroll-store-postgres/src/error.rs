@@ -183,11 +183,14 @@ pub(crate) enum Failure {
     Fenced,
     /// The connection was lost at the commit, and whether that took place cannot be found out.
     Unknown,
+    /// What befell a whole batch, to each of its redemptions.
+    Shared(Arc<Self>),
 }
 
 impl Failure {
     pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
+            Self::Shared(failure) => failure.kind(),
             Self::Postgres(error) => kind_of(error),
             Self::Pool(PoolError::Backend(error)) => kind_of(error),
             Self::Unfit(unfit) => unfit.store_kind(),
@@ -199,8 +202,11 @@ impl Failure {
     }
 
     /// Whether the whole transaction may succeed when it is run once more: another one was in its
-    /// way, and the server has rolled this one back.
+    /// way, and nothing of this one was written.
     pub(crate) fn is_conflict(&self) -> bool {
+        if matches!(self, Self::Contended) {
+            return true;
+        }
         let Some(error) = self.reported() else { return false };
         let again = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
         // A name is no value that a caller made up: who finds it taken lost a race to it.
@@ -210,6 +216,7 @@ impl Failure {
     /// Whether the connection is gone, or of no use any more.
     pub(crate) fn is_disconnect(&self) -> bool {
         match self {
+            Self::Shared(failure) => failure.is_disconnect(),
             Self::TimedOut => true,
             Self::Postgres(error) => match error.as_db_error() {
                 Some(reported) => is_farewell(reported.code()),
@@ -219,8 +226,19 @@ impl Failure {
         }
     }
 
+    /// Whether one value of many may be what was refused: nothing was written, and the connection
+    /// is good.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let of_values = matches!(
+            self,
+            Self::Postgres(_) | Self::Unreadable(_) | Self::Unsupported(_) | Self::Missing(_)
+        );
+        of_values && !self.is_disconnect()
+    }
+
     fn reported(&self) -> Option<&tokio_postgres::error::DbError> {
         match self {
+            Self::Shared(failure) => failure.reported(),
             Self::Postgres(error) => error.as_db_error(),
             _ => None,
         }
@@ -315,6 +333,7 @@ impl fmt::Display for Failure {
             Self::Contended => f.write_str("others were quicker, again and again"),
             Self::Fenced => f.write_str("the server was promoted or restored at this moment"),
             Self::Unknown => f.write_str("the connection was lost at the commit"),
+            Self::Shared(failure) => fmt::Display::fmt(failure, f),
         }
     }
 }
@@ -324,6 +343,7 @@ impl Error for Failure {
         match self {
             Self::Postgres(error) => error.source(),
             Self::Pool(error) => error.source(),
+            Self::Shared(failure) => failure.source(),
             _ => None,
         }
     }

@@ -203,22 +203,32 @@ impl<'a> Columns<'a> {
         node_id: Option<NodeId>,
     ) -> Result<Self, Failure> {
         let mut columns = Self::default();
+        columns.extend(identities, node_id)?;
+        Ok(columns)
+    }
+
+    /// Adds `identities`, those of `node_id`, where one is given.
+    pub(crate) fn extend(
+        &mut self,
+        identities: &'a [IdentityRecord],
+        node_id: Option<NodeId>,
+    ) -> Result<(), Failure> {
         for identity in identities {
             let node_id = node_id.unwrap_or(identity.node_id);
             let predecessor = identity.predecessor.as_ref().map(IdentityId::as_bytes);
-            columns.ids.push(rows::uuid(identity.id.as_bytes()));
-            columns.node_ids.push(rows::uuid(node_id.as_bytes()));
-            columns.node_names.push(identity.node_name.as_str());
-            columns.redemption_ids.push(rows::uuid(identity.redemption_id.as_bytes()));
-            columns.predecessors.push(predecessor.map(rows::uuid));
-            columns.kinds.push(identity.credential.kind().as_str().to_owned());
-            columns.push_credential(&identity.credential)?;
-            columns.issued_at.push(identity.issued_at.unix_millis());
-            columns.expires_at.push(identity.expires_at.map(Timestamp::unix_millis));
-            columns.first_used_at.push(identity.first_used_at.map(Timestamp::unix_millis));
-            columns.revoked_at.push(identity.revoked_at.map(Timestamp::unix_millis));
+            self.ids.push(rows::uuid(identity.id.as_bytes()));
+            self.node_ids.push(rows::uuid(node_id.as_bytes()));
+            self.node_names.push(identity.node_name.as_str());
+            self.redemption_ids.push(rows::uuid(identity.redemption_id.as_bytes()));
+            self.predecessors.push(predecessor.map(rows::uuid));
+            self.kinds.push(identity.credential.kind().as_str().to_owned());
+            self.push_credential(&identity.credential)?;
+            self.issued_at.push(identity.issued_at.unix_millis());
+            self.expires_at.push(identity.expires_at.map(Timestamp::unix_millis));
+            self.first_used_at.push(identity.first_used_at.map(Timestamp::unix_millis));
+            self.revoked_at.push(identity.revoked_at.map(Timestamp::unix_millis));
         }
-        Ok(columns)
+        Ok(())
     }
 
     fn push_credential(&mut self, credential: &'a CredentialRecord) -> Result<(), Failure> {

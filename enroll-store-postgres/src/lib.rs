@@ -30,6 +30,7 @@
 #[doc = include_str!("running.md")]
 pub mod running {}
 
+mod batches;
 mod beats;
 mod clock;
 mod commands;
@@ -69,6 +70,7 @@ pub use clock::DatabaseClock;
 pub use error::{OpenError, OpenErrorKind};
 pub use options::Options;
 
+use batches::Batches;
 use connection::Server;
 use error::Failure;
 use listen::{Ear, Listening};
@@ -92,6 +94,8 @@ struct Inner {
     options: Options,
     /// What every transaction that writes begins with.
     begin: Arc<str>,
+    /// What the transaction of a redemption begins with.
+    begin_redeem: Box<str>,
     /// The server that connections led to last.
     server: Mutex<Server>,
     /// How many operations journalled something.
@@ -101,6 +105,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Ends with the store.
     _listening: Option<Listening>,
+    batches: Arc<Batches>,
     /// When a write last showed that writing works.
     wrote: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -142,9 +147,12 @@ impl PostgresStore {
         let clock = DatabaseClock::start(client).await?;
         let changes = watch::Sender::default();
         let listening = ear.map(|ear| ear.listen(changes.clone()));
+        let connections = pool.status().max_size;
         let inner = Inner {
+            batches: Arc::new(Batches::new(options.batch, connections)),
             pool,
             options,
+            begin_redeem: format!("{begin}; {}", redeem::BY_INDEX).into(),
             begin,
             server: Mutex::new(server),
             journalled: AtomicUsize::new(0),

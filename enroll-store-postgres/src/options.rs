@@ -21,6 +21,7 @@ use crate::error::{OpenError, OpenErrorKind};
 ///   fastest with a few connections for each of its cores, and each costs it memory.
 /// - [`wait_timeout`](Self::with_wait_timeout): [`Self::DEFAULT_WAIT_TIMEOUT`], which is below what a
 ///   worker waits for an answer.
+/// - [`batch`](Self::with_batch): [`Self::DEFAULT_BATCH`], beyond which one commit gains nothing more.
 /// - [`statement_timeout`](Self::with_statement_timeout): [`Self::DEFAULT_STATEMENT_TIMEOUT`], which
 ///   is far above what any statement takes that does not wait for another.
 /// - no [roots](Self::with_roots_pem): a server on another host has to be given some.
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) pool_size: NonZeroUsize,
     pub(crate) wait_timeout: Duration,
     pub(crate) statement_timeout: Duration,
+    pub(crate) batch: NonZeroUsize,
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
@@ -40,10 +42,14 @@ impl Options {
     /// How long one statement may take, its waiting for locks included: 5 s.
     pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
+    /// Redemptions that wait at the same moment and are committed together: 64.
+    pub const DEFAULT_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
+
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            batch: Self::DEFAULT_BATCH,
             pool_size: Self::DEFAULT_POOL_SIZE,
             wait_timeout: Self::DEFAULT_WAIT_TIMEOUT,
             statement_timeout: Self::DEFAULT_STATEMENT_TIMEOUT,
@@ -71,6 +77,14 @@ impl Options {
     pub fn with_statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout =
             timeout.clamp(Duration::from_millis(1), Duration::from_secs(60 * 60));
+        self
+    }
+
+    /// Commits at most so many redemptions together. None waits for a batch to fill: those go
+    /// together that came while others were under way. With 1 each has a transaction of its own.
+    #[must_use]
+    pub const fn with_batch(mut self, most: NonZeroUsize) -> Self {
+        self.batch = most;
         self
     }
 
@@ -118,6 +132,7 @@ impl fmt::Debug for Options {
             .field("pool_size", &self.pool_size)
             .field("wait_timeout", &self.wait_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("batch", &self.batch)
             .field("tls", &self.tls.is_some())
             .finish()
     }

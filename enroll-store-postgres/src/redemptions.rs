@@ -27,7 +27,7 @@ impl Redemptions for PostgresStore {
     }
 
     async fn redeem(&self, wanted: Redeem) -> Result<RedeemOutcome, StoreError> {
-        self.redeem_in_one_trip(&wanted)
+        self.redeem_in_one_trip(wanted)
             .await
             .map_err(|failure| failure.into_store_error("redeem a token"))
     }
