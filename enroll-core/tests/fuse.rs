@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use bench::{Bench, admitted, bench, certificate, key};
 use enroll_core::master::{
     AuthenticatedNode, BeatVerdict, BuiltinFuser, FuseCommands, FuseProgress, Fuser,
-    HandOverVerdict, OperatorError,
+    HandOverVerdict, Observer, OperatorError,
 };
 use enroll_core::model::{
-    Clock, CommandClass, CommandId, CommandRecord, CommandStatus, FuseFailure, FuseId, FuseRecord,
-    Handover, NodeName, NodeRecord, TrustState,
+    Clock, CommandClass, CommandId, CommandRecord, CommandStatus, Event, FuseFailure, FuseId,
+    FuseRecord, Handover, Method, NodeName, NodeRecord, Reason, TrustState, What,
 };
 use enroll_core::store::{Commands, Nodes, Page, Store};
 use serde_json::json;
@@ -113,6 +113,41 @@ async fn the_worker_s_word_fuses_a_node_and_control_ends_with_it() {
     assert!(bench.beat(&other).await.is_empty(), "judged again when handed over");
     let kept = bench.store.command(control.id).await.unwrap().unwrap();
     assert_eq!(kept.status, CommandStatus::Failed);
+}
+
+/// The types of the events that it is told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<What>>);
+
+impl Observer for Heard {
+    fn answered(&self, _: Result<Method, Reason>, _: Duration) {}
+
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.what.clone());
+    }
+}
+
+#[tokio::test]
+async fn observers_hear_of_the_command_that_fuses_as_of_any_other() {
+    let Bench { clock, store, enroller } = bench();
+    let heard = Arc::new(Heard::default());
+    let commands = FuseCommands::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+    );
+    let commands = commands.with_observer(Arc::clone(&heard) as Arc<dyn Observer>);
+    let enroller = enroller.with_fuser(Arc::new(BuiltinFuser::new(commands)), DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    bench.member().await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    bench.pass(OVERDUE);
+    bench.enroller.tend().await.unwrap();
+    let heard = heard.0.lock().unwrap();
+    let [What::CommandQueued { kind, .. }, What::CommandFinished { status, .. }] = &heard[..]
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!((kind.as_str(), *status), (CommandRecord::FUSE, CommandStatus::Failed));
 }
 
 #[tokio::test]

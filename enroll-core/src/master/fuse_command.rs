@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::commands::queued;
+use super::observer::Observer;
 use crate::model::{
     Clock, CommandClass, CommandId, CommandRecord, CommandStatus, Event, FuseFailure, FuseId,
     NodeRecord, What,
@@ -21,13 +22,28 @@ use crate::store::{Finish, QueueOutcome, Store, StoreError};
 pub struct FuseCommands {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl FuseCommands {
     /// Over the master's own store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, observers: Vec::new() }
+    }
+
+    /// Has `observer` hear of each command that is queued or taken back, as the
+    /// [`Enroller`](super::Enroller)'s own do of everything else.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    fn tell(&self, event: &Event) {
+        for observer in &self.observers {
+            observer.event(event);
+        }
     }
 
     /// Asks the worker of `node`, unless it was asked already. `payload` is told to the worker beside
@@ -62,8 +78,11 @@ impl FuseCommands {
             output: None,
         };
         let event = queued(&command);
-        match self.store.queue_command(command, event).await.map_err(unknown)? {
-            QueueOutcome::Queued => Ok(id),
+        match self.store.queue_command(command, event.clone()).await.map_err(unknown)? {
+            QueueOutcome::Queued => {
+                self.tell(&event);
+                Ok(id)
+            }
             QueueOutcome::Full => Err(failed("the node's queue of commands is full")),
             QueueOutcome::NoSuchNode => Err(failed("the node is gone")),
         }
@@ -98,16 +117,19 @@ impl FuseCommands {
     pub async fn withdraw(&self, node: &NodeRecord, attempt: FuseId) -> Result<(), FuseFailure> {
         let (id, at, status) = (id_of(attempt), self.clock.now(), CommandStatus::Failed);
         let what = What::CommandFinished { node_name: node.name.clone(), command_id: id, status };
+        let event = Event::new(at, what);
         let finish = Finish {
             node_id: node.id,
             id,
             at,
             status,
             output: Some("The attempt to fuse was ended.".into()),
-            event: Event::new(at, what),
+            event: event.clone(),
         };
         // One that has ended already, or never was, needs no end.
-        let _ended = self.store.finish(finish).await.map_err(unknown)?;
+        if self.store.finish(finish).await.map_err(unknown)?.is_some() {
+            self.tell(&event);
+        }
         Ok(())
     }
 }

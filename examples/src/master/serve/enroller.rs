@@ -39,7 +39,7 @@ pub(super) fn build(
         .with_clock(Arc::clone(&clock))
         .issuing(issuers(args, authority, headscale.as_ref()))
         .with_config(config(args, addresses))
-        .with_observer(observer);
+        .with_observer(Arc::clone(&observer));
     if let Some(mesh) = headscale {
         enroller = enroller.with_mesh(mesh);
     }
@@ -49,7 +49,7 @@ pub(super) fn build(
     for (kind, class) in COMMANDS {
         enroller = enroller.with_command(kind, class);
     }
-    let commands = FuseCommands::new(store, clock);
+    let commands = FuseCommands::new(store, clock).with_observer(observer);
     if let Some(fuser) = fuser.map(|plan| plan.over(commands)) {
         enroller = enroller.with_fuser(fuser, args.fuse_deadline_secs);
     }
