@@ -124,7 +124,7 @@ fn of(kind: &str, value: &str) -> String {
     format!("ARRAY[{value}]::{kind}[]")
 }
 
-/// `$1` to `$35` of one redemption with one certificate.
+/// `$1` to `$36` of one redemption with one certificate.
 fn redeem_values(shards: &str) -> Vec<String> {
     let at = AT.unix_millis().to_string();
     let (none, serial) = ("NULL", "decode(lpad(:n::text, 32, '0'), 'hex')");
@@ -168,7 +168,12 @@ fn redeem_values(shards: &str) -> Vec<String> {
         of("bigint", &at),
         of("bigint", none),
     ];
-    redemption.into_iter().chain(attempt).chain(identity).chain([shards.to_owned()]).collect()
+    redemption
+        .into_iter()
+        .chain(attempt)
+        .chain(identity)
+        .chain([shards.to_owned(), of("uuid", none)])
+        .collect()
 }
 
 const ID: &str = "('0190' || lpad(:n::text, 28, '0'))::uuid";

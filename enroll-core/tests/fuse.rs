@@ -3,15 +3,15 @@
 
 mod bench;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bench::{Bench, admitted, bench, certificate, key};
 use enroll_core::master::{
-    AuthenticatedNode, BeatVerdict, BuiltinFuser, FuseCommands, FuseProgress, Fuser,
-    HandOverVerdict, Observer, OperatorError,
+    AuthenticatedNode, BeatVerdict, BuiltinFuser, Candidate, Denial, Enroller, FuseCommands,
+    FuseProgress, Fuser, HandOverVerdict, Observer, OperatorError, Policy,
 };
 use enroll_core::model::{
     Clock, CommandClass, CommandId, CommandRecord, CommandStatus, Event, FuseFailure, FuseId,
@@ -242,6 +242,42 @@ async fn i12_a_success_that_a_deletion_overtook_is_undone() {
     bench.enroller.delete_node(&name(), false, "admin").await.unwrap();
     assert_eq!(fuser.undone.load(Ordering::SeqCst), 1);
     bench.enroller.tend().await.unwrap();
+}
+
+/// Another master, which begins to fuse the node between a look-up of this one and its write.
+struct Meanwhile {
+    other: Enroller,
+    begun: AtomicBool,
+}
+
+#[async_trait]
+impl Policy for Meanwhile {
+    async fn admit(&self, candidate: &Candidate<'_>) -> Result<(), Denial> {
+        if candidate.replaces && !self.begun.swap(true, Ordering::SeqCst) {
+            self.other.fuse(candidate.node_name, "admin").await.unwrap();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn i12_an_attempt_that_began_while_the_node_was_replaced_is_undone() {
+    let Bench { clock, store, enroller } = bench();
+    let fuser = Slow::new();
+    let other = Enroller::with_issuers(Arc::clone(&store) as Arc<dyn Store>, Vec::new())
+        .with_clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
+    let policy = Arc::new(Meanwhile { other, begun: AtomicBool::new(false) });
+    let enroller = enroller
+        .with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE)
+        .with_policy(Arc::clone(&policy) as Arc<dyn Policy>);
+    let bench = Bench { clock, store, enroller };
+    bench.member().await;
+    let again = bench.enroller.regenerate(name(), "admin").await.unwrap().minted.token;
+    let (.., node) = admitted(bench.ask(&again, "worker-1", &key()).await);
+    assert!(policy.begun.load(Ordering::SeqCst), "it came in between");
+    assert_eq!((node.state, node.fuse), (TrustState::Monitoring, None));
+    assert_eq!(fuser.undone.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -208,7 +208,7 @@ fn would_win(redeem: &Redeem, seen: &Snapshot) -> bool {
             (Take::Held(id), NameState::Held(node)) => {
                 let theirs =
                     approval.method() == Method::Secret && node.method != Some(Method::Secret);
-                node.id == id && !theirs
+                node.id == id && node.fuse_attempt() == approval.fuse() && !theirs
             }
             _ => false,
         }
@@ -230,6 +230,7 @@ struct Given<'a> {
     addresses: Vec<Option<String>>,
     claims: Vec<Option<Vec<u8>>>,
     events: Vec<String>,
+    fuses: Vec<Option<uuid::Uuid>>,
     attempts: Attempts<'a>,
     identities: Columns<'a>,
 }
@@ -271,6 +272,7 @@ impl<'a> Given<'a> {
         self.addresses.push(redeem.origin.source_ip.map(|ip| ip.to_string()));
         self.claims.push(claim);
         self.events.push(rows::json(&redeem.event())?);
+        self.fuses.push(approval.fuse().map(|attempt| rows::uuid(attempt.as_bytes())));
         self.attempts.ids.push(rows::uuid(attempt.id.as_bytes()));
         self.attempts.instants.push(attempt.at.unix_millis());
         self.attempts.names.push(journal::name_of(attempt));
@@ -286,8 +288,8 @@ impl<'a> Given<'a> {
         [&self.name_keys, &self.node_ids, &self.token_ids, &SHARDS]
     }
 
-    /// `$1` to `$35` of [`REDEEM_FREE`] and its like.
-    fn redeem_values(&self) -> [&(dyn ToSql + Sync); 35] {
+    /// `$1` to `$36` of [`REDEEM_FREE`] and its like.
+    fn redeem_values(&self) -> [&(dyn ToSql + Sync); 36] {
         let (attempts, new) = (&self.attempts, &self.identities);
         [
             &self.ids,
@@ -325,6 +327,7 @@ impl<'a> Given<'a> {
             &new.expires_at,
             &new.first_used_at,
             &SHARDS,
+            &self.fuses,
         ]
     }
 }
@@ -368,11 +371,11 @@ macro_rules! redeem {
                 FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::uuid[],
                     $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bytea[],
                     $12::text[], $13::uuid[], $14::bigint[], $15::text[], $16::text[],
-                    $17::text[], $18::text[], $19::boolean[]) WITH ORDINALITY
+                    $17::text[], $18::text[], $19::boolean[], $36::uuid[]) WITH ORDINALITY
                     AS asked (redemption_id, redeemed_at, token_id, how, node_id, node_name,
                         its_facts, its_arch, minted_at, source_ip, claim, event, attempt_id,
                         attempted_at, attempted_name, outcome, attempt_ip, attempt_token_id,
-                        is_proven, place)
+                        is_proven, seen_attempt, place)
             ), good AS MATERIALIZED (
                 SELECT asked.* FROM asked
                 WHERE (SELECT timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
@@ -489,14 +492,15 @@ pub(crate) const REDEEM_PENDING: &str = redeem_again!(
     WHERE id = good.node_id AND name = good.node_name AND state = 'pending'"
 );
 
-/// `redeem_held` writes what `redeem_pending` does, but the nodes that hold the names; the method
-/// `secret` takes only what it made itself.
+/// `redeem_held` writes what `redeem_pending` does, but the nodes that hold the names, each with the
+/// attempt to fuse that it was seen with; the method `secret` takes only what it made itself.
 pub(crate) const REDEEM_HELD: &str = redeem_again!(
     "UPDATE enroll_nodes
     SET state = 'monitoring', facts = good.its_facts, arch = good.its_arch, method = good.how,
         enrolled_at = good.redeemed_at, last_seen_at = NULL, fuse = NULL, fuse_attempt = NULL
     FROM good
     WHERE id = good.node_id AND name = good.node_name AND state <> 'pending'
+        AND fuse_attempt IS NOT DISTINCT FROM good.seen_attempt
         AND (good.how <> 'secret' OR method = 'secret')"
 );
 

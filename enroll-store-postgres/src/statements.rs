@@ -3,7 +3,7 @@
 use crate::{redeem, tokens};
 
 /// What one redemption of a name that nobody had runs within its transaction, in order. Parameters
-/// are bound by place: those of the first are `$1` to `$4`, those of the second `$1` to `$35`.
+/// are bound by place: those of the first are `$1` to `$4`, those of the second `$1` to `$36`.
 pub const REDEMPTION: [&str; 2] = [redeem::LOCK, redeem::REDEEM_FREE];
 
 /// In how many rows the uses of an unlimited token are counted.

@@ -186,6 +186,7 @@ pub(crate) fn take(
             let values = named_params! {
                 ":id": id.as_bytes(), ":name": name, ":state": state,
                 ":facts": facts, ":method": method, ":at": at,
+                ":attempt": approval.fuse().map(|attempt| attempt.to_string()),
             };
             transaction.find(TAKE_HELD, values, rows::node)
         }
@@ -283,13 +284,13 @@ pub(crate) const TAKE_PENDING: &str = concat!(
     node_columns!()
 );
 
-/// `take_held` writes one node, and only if it still has the name; the method `secret` takes only
-/// what it made itself.
+/// `take_held` writes one node, and only if it still has the name, and the attempt to fuse that it was
+/// seen with; the method `secret` takes only what it made itself.
 pub(crate) const TAKE_HELD: &str = concat!(
     "UPDATE enroll_nodes
     SET state = :state, facts = :facts, method = :method, enrolled_at = :at, last_seen_at = NULL,
         fuse = NULL
-    WHERE id = :id AND name = :name AND state <> 'pending'
+    WHERE id = :id AND name = :name AND state <> 'pending' AND fuse ->> '$.attempt' IS :attempt
         AND (:method <> 'secret' OR method = 'secret')
     RETURNING ",
     node_columns!()

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::screen::{Proven, Screened};
 use crate::model::{
-    ClaimKey, IdentityRecord, Method, NameState, NodeId, NodeName, NodeRecord, Reason,
+    ClaimKey, FuseId, IdentityRecord, Method, NameState, NodeId, NodeName, NodeRecord, Reason,
     RedemptionRecord, Rejection, Snapshot, Timestamp, TokenId, TokenRecord,
 };
 
@@ -68,6 +68,7 @@ pub struct Approval {
     take: Take,
     claim: Option<ClaimKey>,
     minted_at: Timestamp,
+    fuse: Option<FuseId>,
 }
 
 impl Approval {
@@ -105,6 +106,13 @@ impl Approval {
     #[must_use]
     pub const fn minted_at(&self) -> Timestamp {
         self.minted_at
+    }
+
+    /// The attempt to fuse that the holder of the name was seen with: it is taken only with that one,
+    /// so that whoever takes it knows what there is to undo.
+    #[must_use]
+    pub const fn fuse(&self) -> Option<FuseId> {
+        self.fuse
     }
 }
 
@@ -170,6 +178,10 @@ pub fn decide(
         take,
         claim: asked.claim(),
         minted_at,
+        fuse: match &seen.name {
+            NameState::Held(node) => node.fuse_attempt(),
+            _ => None,
+        },
     }))
 }
 

@@ -216,7 +216,7 @@ impl Enroller {
         let transition = Transition {
             node_id: node.id,
             from: node.state,
-            attempt: node.fuse.as_ref().map(|fuse| fuse.attempt),
+            attempt: node.fuse_attempt(),
             to,
             fuse,
             event: event.clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::FuseId;
 use super::Timestamp;
 use super::record::NodeRecord;
 
@@ -143,6 +144,12 @@ impl NodeRecord {
             Some(seen) if at.since(seen) >= stale_after => Health::Degraded,
             Some(_) => Health::Ready,
         }
+    }
+
+    /// The attempt to fuse on record, running or ended.
+    #[must_use]
+    pub fn fuse_attempt(&self) -> Option<FuseId> {
+        self.fuse.as_ref().map(|fuse| fuse.attempt)
     }
 
     /// The one word for people.

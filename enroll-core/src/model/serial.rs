@@ -6,7 +6,7 @@ use std::str::FromStr;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
-use super::Entropy;
+use super::{Entropy, Timestamp};
 
 /// The serial number of a certificate: a positive integer of 1 to 20 bytes (RFC 5280, 4.1.2.2).
 ///
@@ -40,17 +40,23 @@ impl Serial {
     /// The most bytes a serial number has.
     pub const MAX_LEN: usize = 20;
 
-    /// A new number of exactly [`Self::MAX_LEN`] bytes, 158 bits of them from `entropy`.
+    /// A new number of exactly [`Self::MAX_LEN`] bytes: 30 bits that count quarters of a second up to
+    /// `at`, then 128 bits from `entropy`, which alone is what makes it unlike any other.
     ///
     /// The top bit is clear, so that the DER needs no byte for the sign; the next one is set, so
-    /// that every number has the same length and none is zero.
+    /// that every number has the same length and none is zero. The count begins anew every eight and a
+    /// half years. It says no more than the certificate's own dates; because of it the numbers of one
+    /// moment lie together in an index.
     ///
     /// # Errors
     /// What `entropy` returned.
-    pub fn generate(entropy: &dyn Entropy) -> std::io::Result<Self> {
+    pub fn generate(at: Timestamp, entropy: &dyn Entropy) -> std::io::Result<Self> {
         let mut bytes = [0; Self::MAX_LEN];
-        entropy.fill(&mut bytes)?;
-        bytes[0] = bytes[0] & 0x7f | 0x40;
+        let (moment, chance) = bytes.split_at_mut(4);
+        // Of an instant before 1970 too the low bits are what counts.
+        let quarters = (at.unix_millis() / 250) as u32;
+        moment.copy_from_slice(&(quarters & 0x3fff_ffff | 0x4000_0000).to_be_bytes());
+        entropy.fill(chance)?;
         Ok(Self { len: Self::MAX_LEN as u8, bytes })
     }
 
@@ -139,15 +145,28 @@ mod tests {
     }
 
     #[test]
-    fn a_new_serial_is_positive_and_full_length_whatever_the_bytes() {
+    fn a_new_serial_is_positive_and_full_length_whatever_the_bytes_and_the_time() {
         for byte in [0x00, 0xff, 0x80, 0x3f] {
-            let serial = Serial::generate(&Constant(byte)).unwrap();
-            assert_eq!(serial.as_bytes().len(), 20);
-            assert_eq!(serial.as_bytes()[0] & 0xc0, 0x40, "{byte:x}");
-            assert_eq!(serial.as_bytes()[1..], [byte; 19]);
+            for millis in [i64::MIN, -1, 0, 1_795_176_000_000, i64::MAX] {
+                let at = Timestamp::from_unix_millis(millis);
+                let serial = Serial::generate(at, &Constant(byte)).unwrap();
+                assert_eq!(serial.as_bytes().len(), 20);
+                assert_eq!(serial.as_bytes()[0] & 0xc0, 0x40, "{byte:x} {millis}");
+                assert_eq!(serial.as_bytes()[4..], [byte; 16], "128 bits of chance");
+            }
         }
-        let one = Serial::generate(&SystemEntropy).unwrap();
-        assert_ne!(one, Serial::generate(&SystemEntropy).unwrap());
+        let at = Timestamp::from_unix_millis(0);
+        let one = Serial::generate(at, &SystemEntropy).unwrap();
+        assert_ne!(one, Serial::generate(at, &SystemEntropy).unwrap());
+    }
+
+    #[test]
+    fn serials_of_one_moment_lie_together() {
+        let of =
+            |millis| Serial::generate(Timestamp::from_unix_millis(millis), &SystemEntropy).unwrap();
+        let start = 1_795_176_000_000;
+        assert_eq!(of(start).as_bytes()[..4], of(start + 249).as_bytes()[..4]);
+        assert!(of(start) < of(start + 250));
     }
 
     #[test]

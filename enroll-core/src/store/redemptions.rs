@@ -120,7 +120,8 @@ pub enum RedeliverOutcome {
 /// - **R3** In the same step the name is taken as [`Approval::take`] says, or the redemption is
 ///   lost: *free* only if no node has the name and it was not deleted at or after
 ///   [`Approval::minted_at`]; *pending* only if that node is still pending; *held* only if that node
-///   still has the name, and for the method `secret` only if that method last enrolled it.
+///   still has the name, with the attempt to fuse it was seen with ([`Approval::fuse`]), and for the
+///   method `secret` only if that method last enrolled it.
 /// - **R4** In the same step the node becomes `monitoring`, never heard from, never fused, not losing its id,
 ///   labels or cordon; its earlier identities are revoked, earlier redemptions closed; identities,
 ///   redemption, attempt and [`Redeem::event`] are written.

@@ -318,7 +318,7 @@ impl Fixtures {
     /// A certificate nobody has yet.
     #[must_use]
     pub fn x509(&self) -> CredentialRecord {
-        let serial = some(Serial::generate(&self.entropy));
+        let serial = some(Serial::generate(Self::START, &self.entropy));
         CredentialRecord::X509 {
             serial,
             key_digest: Sha256::of(serial.as_bytes()),

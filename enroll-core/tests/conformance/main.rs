@@ -71,8 +71,9 @@ fn name_is_as_approved(redeem: &Redeem, seen: &Snapshot) -> bool {
     match (redeem.approval.take(), &seen.name) {
         (Take::Free, NameState::Unknown) => true,
         (Take::Free, NameState::Deleted { at }) => redeem.approval.minted_at() > *at,
-        (Take::Pending(id), NameState::Pending(node)) | (Take::Held(id), NameState::Held(node)) => {
-            node.id == id
+        (Take::Pending(id), NameState::Pending(node)) => node.id == id,
+        (Take::Held(id), NameState::Held(node)) => {
+            node.id == id && node.fuse_attempt() == redeem.approval.fuse()
         }
         _ => false,
     }

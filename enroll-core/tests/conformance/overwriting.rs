@@ -134,6 +134,7 @@ fn the_laws_of_names_and_collisions_tell_it() {
             "r3_pending_is_lost_once_the_name_is_another_nodes",
             "r3_held_is_lost_once_the_holder_is_gone",
             "r3_held_is_lost_once_the_holder_is_another",
+            "r3_held_is_lost_once_an_attempt_to_fuse_began",
             "r3_secret_does_not_replace_what_a_token_made_meanwhile",
             "r5_a_lost_redemption_wrote_nothing",
             "r7_a_collision_writes_nothing",

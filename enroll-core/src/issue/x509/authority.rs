@@ -257,7 +257,7 @@ fn generate(
     entropy: &dyn Entropy,
 ) -> Result<Texts, AuthorityError> {
     let serial =
-        Serial::generate(entropy).map_err(|error| AuthorityError::Generate(Some(error)))?;
+        Serial::generate(at, entropy).map_err(|error| AuthorityError::Generate(Some(error)))?;
     let failed = || AuthorityError::Generate(None);
     let (signer, pkcs8) = Signer::generate().map_err(|_| failed())?;
     let mut params = CertificateParams::default();

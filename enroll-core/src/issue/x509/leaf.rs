@@ -119,7 +119,7 @@ impl Authority {
             key: request.key.public_key(),
             common_name: request.common_name(),
             alt_names: request.alt_names(self.trust_domain().node_uri(request.name)),
-            serial: Serial::generate(entropy).map_err(IssueError::Entropy)?,
+            serial: Serial::generate(request.at, entropy).map_err(IssueError::Entropy)?,
             not_before: whole_second(request.at.before(Leaf::BACK)),
             not_after: whole_second(request.at.after(request.lifetime)).min(self.not_after()),
         };

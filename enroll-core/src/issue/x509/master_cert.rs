@@ -87,7 +87,7 @@ impl Authority {
             key: &public,
             common_name: Some(COMMON_NAME),
             alt_names: alt_names(self.trust_domain().master_uri(), hosts),
-            serial: Serial::generate(entropy).map_err(IssueError::Entropy)?,
+            serial: Serial::generate(at, entropy).map_err(IssueError::Entropy)?,
             not_before: whole_second(at.before(BACK)).max(self.root().not_before()),
             not_after: whole_second(at.after(MasterCertificate::LIFETIME)).min(self.not_after()),
         };

@@ -175,7 +175,7 @@ mod tests {
                 key: ours.root().public_key(),
                 common_name: None,
                 alt_names: vec![AltName::Uri(uri.into())],
-                serial: Serial::generate(&SystemEntropy).unwrap(),
+                serial: Serial::generate(at, &SystemEntropy).unwrap(),
                 not_before: at,
                 not_after: at,
             };

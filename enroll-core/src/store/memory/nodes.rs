@@ -81,7 +81,7 @@ impl Nodes for MemoryStore {
         let mut state = self.state();
         let Some(name) = state.node_names.get(&step.node_id).cloned() else { return Ok(None) };
         let Some(node) = state.nodes.get_mut(&name) else { return Ok(None) };
-        if node.state != step.from || node.fuse.as_ref().map(|fuse| fuse.attempt) != step.attempt {
+        if node.state != step.from || node.fuse_attempt() != step.attempt {
             return Ok(None);
         }
         node.state = step.to;

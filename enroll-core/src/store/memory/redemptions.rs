@@ -132,7 +132,7 @@ impl State {
                 (Take::Held(id), NameState::Held(node)) => {
                     let theirs =
                         approval.method() == Method::Secret && node.method != Some(Method::Secret);
-                    node.id == id && !theirs
+                    node.id == id && node.fuse_attempt() == approval.fuse() && !theirs
                 }
                 _ => false,
             }

@@ -72,6 +72,7 @@ macro_rules! __store_laws {
                 r3_pending_is_lost_once_the_name_is_another_nodes
                 r3_held_is_lost_once_the_holder_is_gone
                 r3_held_is_lost_once_the_holder_is_another
+                r3_held_is_lost_once_an_attempt_to_fuse_began
                 r3_secret_does_not_replace_what_a_token_made_meanwhile
                 r3_of_two_that_replace_a_holder_one_has_the_name
             ;

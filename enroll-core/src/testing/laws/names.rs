@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::fleet::{Fleet, at, some};
-use crate::model::{Method, NameState, Reason, TokenRecord};
+use super::nodes::step;
+use crate::model::{Method, NameState, Reason, TokenRecord, TrustState};
 use crate::store::{NodeFilter, Page, Redeem, RedeemOutcome, Store};
 use crate::testing::{Claimant, Fixtures, name, race, scale};
 
@@ -187,6 +188,25 @@ pub async fn r3_held_is_lost_once_the_holder_is_another(store: Arc<dyn Store>) {
     let holder = fleet.enroll(&Claimant::new(&token, "a").with_key("other"), at(3)).await;
     assert_eq!(fleet.lose(&claimant, redeem).await, Reason::NameTaken, "R3");
     assert_eq!(fleet.node(&name("a")).await, Some(holder.node), "R3: the holder stays");
+}
+
+/// R3: a held name whose holder began to be fused since the look-up is not taken as held; seen again,
+/// it is.
+pub async fn r3_held_is_lost_once_an_attempt_to_fuse_began(store: Arc<dyn Store>) {
+    let fleet = Fleet::with(store, Fixtures::new().with_replace());
+    let node = fleet.enroll(&Claimant::by_secret("a"), at(1)).await.node;
+    let claimant = Claimant::by_secret("a").with_key("fresh directory");
+    let redeem = fleet.approve(&claimant, at(3)).await;
+    let begun = step(&fleet, &node, TrustState::Fusing, None);
+    let fusing = some(fleet.store.transition(begun).await).expect("N5: nothing came in between");
+    let before = fleet.observe().await;
+    let RedeemOutcome::Lost(seen) = fleet.redeem(redeem).await else {
+        panic!("R3: nobody would know of the attempt")
+    };
+    assert_eq!(seen.name, NameState::Held(fusing), "R5: as it lost");
+    fleet.unchanged(&before, "R5").await;
+    let again = fleet.enroll(&claimant, at(4)).await.node;
+    assert_eq!((again.id, again.fuse), (node.id, None), "R3, R4");
 }
 
 /// R3: the method `secret` may replace only what it made itself, as the store stands.

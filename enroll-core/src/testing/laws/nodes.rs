@@ -170,12 +170,17 @@ pub async fn n_many_cordons_at_once_are_one_change(store: Arc<dyn Store>) {
 }
 
 /// A step of `node` as it was read, into `to`.
-fn step(fleet: &Fleet, node: &NodeRecord, to: TrustState, event: Option<Event>) -> Transition {
+pub(super) fn step(
+    fleet: &Fleet,
+    node: &NodeRecord,
+    to: TrustState,
+    event: Option<Event>,
+) -> Transition {
     let attempt = FuseId::generate(at(2), fleet.make.entropy());
     Transition {
         node_id: node.id,
         from: node.state,
-        attempt: node.fuse.as_ref().map(|fuse| fuse.attempt),
+        attempt: node.fuse_attempt(),
         to,
         fuse: FuseRecord {
             attempt: attempt.expect("counting entropy never runs out"),
