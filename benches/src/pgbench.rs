@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use enroll_core::model::Timestamp;
 use enroll_core::testing::Fixtures;
-use enroll_store_postgres::statements::{REDEMPTION, SHARDS};
+use enroll_store_postgres::statements::{PLANNED_ONCE, REDEMPTION, SHARDS};
 use enroll_store_postgres::testing::Cluster;
 
 use crate::plan::Failure;
@@ -95,9 +95,11 @@ fn text() -> Result<String, Failure> {
         "\\set i :i + 1\n\\set n :from + :client_id * :each + :i\n\\startpipeline\n\
         BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\nSET LOCAL synchronous_commit = on;\n\
         SET LOCAL statement_timeout = 5000;\n\
-        SET LOCAL idle_in_transaction_session_timeout = 5000;\n\
-        SET LOCAL enable_seqscan = off;\n",
+        SET LOCAL idle_in_transaction_session_timeout = 5000;\n",
     );
+    for setting in PLANNED_ONCE.split("; ") {
+        writeln!(text, "{setting};")?;
+    }
     let shards = format!("{SHARDS}::int");
     let locked = [
         of("bigint", "hashtextextended(:n::text, 0)"),

@@ -152,7 +152,7 @@ impl PostgresStore {
             batches: Arc::new(Batches::new(options.batch, connections)),
             pool,
             options,
-            begin_redeem: format!("{begin}; {}", redeem::BY_INDEX).into(),
+            begin_redeem: format!("{begin}; {}", redeem::PLANNED_ONCE).into(),
             begin,
             server: Mutex::new(server),
             journalled: AtomicUsize::new(0),

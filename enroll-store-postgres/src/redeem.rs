@@ -332,10 +332,12 @@ impl<'a> Given<'a> {
     }
 }
 
-/// What the transaction of a redemption begins with besides. Its statements find every row by an
-/// index. The planner is not asked whether it would rather read a whole table: the plan that it makes
-/// while that is small is kept while it grows.
-pub(crate) const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
+/// What the transaction of a redemption begins with besides. Its statements are planned once, and find
+/// every row by an index. Left to itself the server plans them for each redemption anew, because how
+/// many there are in a batch is not known before, and that takes longer than to carry them out; and the
+/// plan that it makes while a table is small, and may as well be read whole, is kept while it grows.
+pub(crate) const PLANNED_ONCE: &str =
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
 
 /// `lock` locks the names; then the nodes of these ids; then those of the tokens that are counted or
 /// bound; then, for each of the others, the one row in which this connection counts its uses. The

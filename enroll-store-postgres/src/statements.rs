@@ -6,5 +6,8 @@ use crate::{redeem, tokens};
 /// are bound by place: those of the first are `$1` to `$4`, those of the second `$1` to `$36`.
 pub const REDEMPTION: [&str; 2] = [redeem::LOCK, redeem::REDEEM_FREE];
 
+/// What that transaction begins with besides.
+pub const PLANNED_ONCE: &str = redeem::PLANNED_ONCE;
+
 /// In how many rows the uses of an unlimited token are counted.
 pub const SHARDS: i32 = tokens::SHARDS;

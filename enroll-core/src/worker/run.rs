@@ -83,6 +83,8 @@ pub(super) async fn first<T>(
 const JITTER: u32 = 10;
 /// Between heartbeats that fail: 1 s, doubling to a minute.
 const BEAT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// How long the master has to be heard before what failed earlier is forgotten.
+const STANDS: Duration = Duration::from_secs(1);
 /// Between renewals that fail: 5 s, doubling to ten minutes.
 const RENEW_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
 /// How far the clocks of a worker and its master may be apart before "run out" is not believed.
@@ -94,6 +96,8 @@ struct Run<'a> {
     me: Arc<Credentials>,
     interval: Duration,
     beat_failures: u32,
+    /// Since when every heartbeat was heard.
+    heard_since: Option<Instant>,
     /// What the master last heard.
     heard: Option<Facts>,
     /// When to renew, by the clock that certificates go by; absent where nothing ends.
@@ -137,6 +141,7 @@ impl<'a> Run<'a> {
             me: Arc::new(me),
             interval,
             beat_failures: 0,
+            heard_since: None,
             heard: None,
             renew_at: None,
             renew_failures: 0,
@@ -206,7 +211,7 @@ impl<'a> Run<'a> {
     }
 
     fn take(&mut self, answer: BeatAnswer) -> Heard {
-        self.beat_failures = 0;
+        self.heard_since.get_or_insert_with(Instant::now);
         self.interval = self.worker.interval(answer.heartbeat_interval);
         self.commands.take(&self.me, answer.commands);
         self.member.send_replace(Some(Arc::clone(&self.me)));
@@ -215,6 +220,10 @@ impl<'a> Run<'a> {
     }
 
     fn unheard(&mut self, error: &CallError) -> Heard {
+        // A connection that is let in and lost at once is no better than none.
+        if self.heard_since.take().is_some_and(|since| since.elapsed() >= STANDS) {
+            self.beat_failures = 0;
+        }
         self.beat_failures = self.beat_failures.saturating_add(1);
         let entropy = &*self.worker.settings.entropy;
         let wait = BEAT_BACKOFF.wait(self.beat_failures, error.retry_after(), entropy);

@@ -70,6 +70,20 @@ async fn a_connection_that_ends_is_made_again_after_a_moment_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_at_once_again_and_again_is_made_ever_more_seldom() {
+    let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
+    let scene = async {
+        for _ in 0..3_000 {
+            master.tell(Err(unreachable_master()));
+            sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    worker.run(scene).await.unwrap();
+    let beats = master.beats.lock().unwrap().len();
+    assert!((5..=100).contains(&beats), "{beats} connections in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_identity_that_is_revoked_on_an_open_connection_ends_the_worker_at_once() {
     let Scene { master, worker, place, .. } = member(Nature::default()).await;
     let before = place.contents();
