@@ -60,7 +60,7 @@ impl PostgresStore {
         let waiting = Waiting { way, redeem: Arc::clone(redeem), answer };
         if self.inner.batches.push(waiting) {
             let run = Run { batches: Arc::clone(&self.inner.batches), ended: false };
-            tokio::spawn(run.to_the_end(self.clone()));
+            tokio::spawn(run.until_nobody_waits(self.clone()));
         }
         match answered.await {
             Ok(Answer::Won(node)) => Ok(Some(*node)),
@@ -151,7 +151,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(mut self, store: PostgresStore) {
+    async fn until_nobody_waits(mut self, store: PostgresStore) {
         while let Some(batch) = self.next() {
             store.redeem_batch(batch).await;
         }

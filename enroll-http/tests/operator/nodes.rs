@@ -217,6 +217,19 @@ async fn b10_a_deleted_node_is_gone_and_so_are_its_tokens() {
 }
 
 #[tokio::test]
+async fn b10_a_node_in_use_is_deleted_only_by_force() {
+    let master = Master::start().await;
+    master.enroll("busy-1").await;
+    for path in ["/v1/nodes/busy-1", "/v1/nodes/busy-1?force=false"] {
+        let refused = master.delete(path).await.error(409, "conflict");
+        assert!(refused.detail().contains("busy-1 runs 3 machines."), "{}", refused.detail());
+    }
+    master.get("/v1/nodes/busy-1").await.is(200);
+    master.delete("/v1/nodes/busy-1?force=true").await.is(204);
+    master.get("/v1/nodes/busy-1").await.error(404, "not_found");
+}
+
+#[tokio::test]
 async fn attempts_are_told_newest_first_whoever_has_the_name() {
     let master = Master::start().await;
     let token = master.post("/v1/tokens", json!({ "node_name": "worker-1" })).await.is(201).json;

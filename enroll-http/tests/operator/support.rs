@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use enroll_core::issue::x509::Authority;
-use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, MasterConfig, Verdict};
+use enroll_core::master::{BuiltinFuser, Enroller, FuseCommands, InUse, MasterConfig, Verdict};
 use enroll_core::model::{
     AdminToken, Clock, CommandClass, EnrollRequest, Facts, Host, NodeName, NodeRecord, Origin,
     Presented, Reason, Role, SystemClock, SystemEntropy, Timestamp, TrustDomain,
@@ -48,6 +49,16 @@ pub(crate) struct Answer {
     pub(crate) json: Value,
 }
 
+/// Keeps every node in use whose name begins with "busy".
+struct Busy;
+
+#[async_trait]
+impl InUse for Busy {
+    async fn reason(&self, node: &NodeRecord) -> Option<String> {
+        node.name.as_str().starts_with("busy").then(|| format!("{} runs 3 machines.", node.name))
+    }
+}
+
 impl Master {
     pub(crate) async fn start() -> Self {
         Self::start_with(OperatorOptions::new(), |config| config, |router| router).await
@@ -77,6 +88,7 @@ impl Master {
             .with_config(configure(config))
             .with_clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .with_fuser(Arc::new(fuser), Duration::from_secs(300))
+            .with_in_use_guard(Arc::new(Busy))
             .with_command("ping", CommandClass::Monitor)
             .with_command("restart", CommandClass::Control);
         let mut tokens = Vec::new();
