@@ -73,9 +73,9 @@ pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failur
     let handed_on = (secret_wanted).then(|| secrets.swap_remove(0));
     running
         .until_signal(sockets, &args, handed_on, || {
-            ready_file.write(&ready)?;
+            // Whoever waits for the file finds the rest said.
             greeting::print(&ready, data.path(), secret_wanted);
-            Ok(())
+            ready_file.write(&ready)
         })
         .await
 }
