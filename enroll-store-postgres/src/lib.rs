@@ -46,6 +46,8 @@ mod node_list;
 mod nodes;
 mod options;
 mod redeem;
+mod redeem_columns;
+mod redeem_statements;
 mod redemptions;
 mod rows;
 mod schema;
@@ -152,7 +154,7 @@ impl PostgresStore {
             batches: Arc::new(Batches::new(options.batch, connections)),
             pool,
             options,
-            begin_redeem: format!("{begin}; {}", redeem::PLANNED_ONCE).into(),
+            begin_redeem: format!("{begin}; {}", redeem_statements::PLANNED_ONCE).into(),
             begin,
             server: Mutex::new(server),
             journalled: AtomicUsize::new(0),
