@@ -87,16 +87,14 @@ async fn all_at_once(
     store: &PostgresStore,
     wanted: Vec<Redeem>,
 ) -> Vec<Result<RedeemOutcome, StoreError>> {
-    let mut running: Vec<_> = wanted
-        .into_iter()
-        .map(|redeem| {
-            let store = store.clone();
-            tokio::spawn(async move { store.redeem(redeem).await })
-        })
-        .collect();
+    let redeem = |redeem| {
+        let store = store.clone();
+        tokio::spawn(async move { store.redeem(redeem).await })
+    };
+    let running: Vec<_> = wanted.into_iter().map(redeem).collect();
     let mut outcomes = Vec::new();
-    for running in running.drain(..) {
-        outcomes.push(running.await.unwrap());
+    for redeeming in running {
+        outcomes.push(redeeming.await.unwrap());
     }
     outcomes
 }
