@@ -95,7 +95,6 @@ fn ids(wish: &Redeem) -> Result<[Value; REDEMPTION.len()], Failure> {
         Value::Null,
         Value::Blob(wish.id.as_bytes().to_vec()),
         Value::Blob(identity.id.as_bytes().to_vec()),
-        Value::Blob(wish.attempt.id.as_bytes().to_vec()),
     ])
 }
 
@@ -120,7 +119,6 @@ fn values(wish: &Redeem) -> Result<HashMap<&'static str, Value>, Failure> {
         (":node_id", blob(wish.new_node_id.as_bytes())),
         (":source_ip", Value::Null),
         (":closed_at", Value::Null),
-        (":outcome", text("accepted")),
         (":redemption_id", blob(wish.id.as_bytes())),
         (":issued_at", at),
     ]);

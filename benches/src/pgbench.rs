@@ -126,7 +126,7 @@ fn of(kind: &str, value: &str) -> String {
     format!("ARRAY[{value}]::{kind}[]")
 }
 
-/// `$1` to `$36` of one redemption with one certificate.
+/// `$1` to `$29` of one redemption with one certificate.
 fn redeem_values(shards: &str) -> Vec<String> {
     let at = AT.unix_millis().to_string();
     let (none, serial) = ("NULL", "decode(lpad(:n::text, 32, '0'), 'hex')");
@@ -143,15 +143,7 @@ fn redeem_values(shards: &str) -> Vec<String> {
         of("text", none),
         of("bytea", CLAIM),
         of("text", EVENT),
-    ];
-    let attempt = [
-        of("uuid", ID),
-        of("bigint", &at),
-        of("text", NAME),
-        of("text", "'accepted'"),
-        of("text", none),
-        of("text", TOKEN),
-        of("boolean", "true"),
+        of("uuid", none),
         "99::bigint".to_owned(),
     ];
     let identity = [
@@ -170,12 +162,7 @@ fn redeem_values(shards: &str) -> Vec<String> {
         of("bigint", &at),
         of("bigint", none),
     ];
-    redemption
-        .into_iter()
-        .chain(attempt)
-        .chain(identity)
-        .chain([shards.to_owned(), of("uuid", none)])
-        .collect()
+    redemption.into_iter().chain(identity).chain([shards.to_owned()]).collect()
 }
 
 const ID: &str = "('0190' || lpad(:n::text, 28, '0'))::uuid";

@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use crate::error::Failure;
 use crate::identities::Columns;
 use crate::tokens::SHARDS;
-use crate::{journal, nodes, rows};
+use crate::{nodes, rows};
 
 /// Redemptions as columns, each a parameter of the statements.
 #[derive(Default)]
@@ -27,20 +27,7 @@ pub(crate) struct Given<'a> {
     claims: Vec<Option<Vec<u8>>>,
     events: Vec<String>,
     fuses: Vec<Option<uuid::Uuid>>,
-    attempts: Attempts<'a>,
     identities: Columns<'a>,
-}
-
-/// The attempts to journal with them.
-#[derive(Default)]
-struct Attempts<'a> {
-    ids: Vec<uuid::Uuid>,
-    instants: Vec<i64>,
-    names: Vec<&'a str>,
-    outcomes: Vec<&'static str>,
-    addresses: Vec<Option<String>>,
-    token_ids: Vec<Option<String>>,
-    are_proven: Vec<bool>,
 }
 
 impl<'a> Given<'a> {
@@ -53,7 +40,7 @@ impl<'a> Given<'a> {
     }
 
     fn push(&mut self, redeem: &'a Redeem) -> Result<(), Failure> {
-        let (approval, attempt) = (&redeem.approval, &redeem.attempt);
+        let approval = &redeem.approval;
         let claim = approval.claim().map(|claim| claim.digest().as_bytes().to_vec());
         self.name_keys.push(nodes::name_key(approval.node_name()));
         self.ids.push(rows::uuid(redeem.id.as_bytes()));
@@ -69,13 +56,6 @@ impl<'a> Given<'a> {
         self.claims.push(claim);
         self.events.push(rows::json(&redeem.event())?);
         self.fuses.push(approval.fuse().map(|attempt| rows::uuid(attempt.as_bytes())));
-        self.attempts.ids.push(rows::uuid(attempt.id.as_bytes()));
-        self.attempts.instants.push(attempt.at.unix_millis());
-        self.attempts.names.push(journal::name_of(attempt));
-        self.attempts.outcomes.push(rows::outcome_word(attempt.outcome)?);
-        self.attempts.addresses.push(attempt.source_ip.map(|ip| ip.to_string()));
-        self.attempts.token_ids.push(attempt.token_id.map(|id| id.to_string()));
-        self.attempts.are_proven.push(attempt.proven);
         self.identities.extend(&redeem.identities, Some(redeem.node_id()))
     }
 
@@ -84,9 +64,9 @@ impl<'a> Given<'a> {
         [&self.name_keys, &self.node_ids, &self.token_ids, &SHARDS]
     }
 
-    /// `$1` to `$36` of [`REDEEM_FREE`](crate::redeem_statements::REDEEM_FREE) and its like.
-    pub(crate) fn redeem_values(&self) -> [&(dyn ToSql + Sync); 36] {
-        let (attempts, new) = (&self.attempts, &self.identities);
+    /// `$1` to `$29` of [`REDEEM_FREE`](crate::redeem_statements::REDEEM_FREE) and its like.
+    pub(crate) fn redeem_values(&self) -> [&(dyn ToSql + Sync); 29] {
+        let new = &self.identities;
         [
             &self.ids,
             &self.instants,
@@ -100,13 +80,7 @@ impl<'a> Given<'a> {
             &self.addresses,
             &self.claims,
             &self.events,
-            &attempts.ids,
-            &attempts.instants,
-            &attempts.names,
-            &attempts.outcomes,
-            &attempts.addresses,
-            &attempts.token_ids,
-            &attempts.are_proven,
+            &self.fuses,
             &const { ATTEMPTS_PER_NAME as i64 - 1 },
             &new.ids,
             &new.node_ids,
@@ -123,7 +97,6 @@ impl<'a> Given<'a> {
             &new.expires_at,
             &new.first_used_at,
             &SHARDS,
-            &self.fuses,
         ]
     }
 }

@@ -42,12 +42,10 @@ macro_rules! redeem {
                 SELECT *, row_number() OVER (PARTITION BY token_id ORDER BY place) AS turn
                 FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::uuid[],
                     $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bytea[],
-                    $12::text[], $13::uuid[], $14::bigint[], $15::text[], $16::text[],
-                    $17::text[], $18::text[], $19::boolean[], $36::uuid[]) WITH ORDINALITY
+                    $12::text[], $13::uuid[]) WITH ORDINALITY
                     AS asked (redemption_id, redeemed_at, token_id, how, node_id, node_name,
-                        its_facts, its_arch, minted_at, source_ip, claim, event, attempt_id,
-                        attempted_at, attempted_name, outcome, attempt_ip, attempt_token_id,
-                        is_proven, seen_attempt, place)
+                        its_facts, its_arch, minted_at, source_ip, claim, event, seen_attempt,
+                        place)
             ), good AS MATERIALIZED (
                 SELECT asked.* FROM asked
                 WHERE (SELECT timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
@@ -74,7 +72,7 @@ macro_rules! redeem {
                     AND (token.max_uses <> 0 OR token.bound_to IS NOT NULL)
             ), counted AS (
                 UPDATE enroll_token_shards AS shard SET uses = shard.uses + used.times FROM used
-                WHERE shard.token_id = used.token_id AND shard.shard = pg_backend_pid() % $35::int
+                WHERE shard.token_id = used.token_id AND shard.shard = pg_backend_pid() % $29::int
             ), ",
             $end,
             "redeemed AS (
@@ -87,31 +85,24 @@ macro_rules! redeem {
                 INSERT INTO enroll_identities
                     (id, node_id, node_name, redemption_id, predecessor, kind, serial, key_digest,
                     certificate, api_key_digest, external_id, issued_at, expires_at, first_used_at)
-                SELECT new.* FROM won JOIN unnest($21::uuid[], $22::uuid[], $23::text[],
-                        $24::uuid[], $25::uuid[], $26::text[], $27::bytea[], $28::bytea[],
-                        $29::bytea[], $30::bytea[], $31::text[], $32::bigint[], $33::bigint[],
-                        $34::bigint[])
+                SELECT new.* FROM won JOIN unnest($15::uuid[], $16::uuid[], $17::text[],
+                        $18::uuid[], $19::uuid[], $20::text[], $21::bytea[], $22::bytea[],
+                        $23::bytea[], $24::bytea[], $25::text[], $26::bigint[], $27::bigint[],
+                        $28::bigint[])
                     AS new (id, node_id, node_name, redemption_id, predecessor, kind, serial,
                         key_digest, certificate, api_key_digest, external_id, issued_at,
                         expires_at, first_used_at)
                     ON new.node_id = won.node_id
             ), attempted AS (
                 INSERT INTO enroll_attempts (id, at, node_name, outcome, source_ip, token_id)
-                SELECT attempt_id, attempted_at, attempted_name, outcome, attempt_ip,
-                    attempt_token_id
-                FROM won WHERE is_proven
-            ), attempted_unproven AS (
-                INSERT INTO enroll_unproven_attempts
-                    (id, at, node_name, outcome, source_ip, token_id)
-                SELECT attempt_id, attempted_at, attempted_name, outcome, attempt_ip,
-                    attempt_token_id
-                FROM won WHERE NOT is_proven
+                SELECT redemption_id, redeemed_at, node_name, 'accepted', source_ip, token_id
+                FROM won
             ), trimmed AS (
                 DELETE FROM enroll_attempts AS attempt USING won
-                WHERE attempt.node_name = won.attempted_name
+                WHERE attempt.node_name = won.node_name
                     AND attempt.id <= (SELECT earlier.id FROM enroll_attempts AS earlier
-                        WHERE earlier.node_name = won.attempted_name
-                        ORDER BY earlier.id DESC LIMIT 1 OFFSET $20)
+                        WHERE earlier.node_name = won.node_name
+                        ORDER BY earlier.id DESC LIMIT 1 OFFSET $14)
             ), journalled AS (
                 INSERT INTO enroll_unplaced_events (event)
                 SELECT event FROM won ORDER BY place

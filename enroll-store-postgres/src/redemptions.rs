@@ -168,9 +168,9 @@ pub(crate) fn lookup_of(redeem: &Redeem) -> Lookup<'_> {
     Lookup { token_id, node_name: Some(redeem.approval.node_name()), claim }
 }
 
-/// `look_up` reads the token, the name and the newest redemption of one claimant under it by the same
-/// proof (the same token, or none and the method `secret`), and its identities, one in each row. It
-/// locks nothing.
+/// `look_up` reads the token, the name and of the node that has it the newest redemption of one
+/// claimant by the same proof (the same token, or none and the method `secret`), and its identities,
+/// one in each row. It locks nothing.
 pub(crate) const LOOK_UP: &str = "SELECT token.id, token.digest, token.bound_to, token.created_at,
         token.expires_at, token.max_uses, token.uses, token.created_by, token.description,
         token.revoked_at, token.replaced_at,
@@ -190,7 +190,7 @@ pub(crate) const LOOK_UP: &str = "SELECT token.id, token.digest, token.bound_to,
         ON deleted.name = coalesce(asked.node_name, token.bound_to)
     LEFT JOIN LATERAL (
         SELECT * FROM enroll_redemptions AS redemption
-        WHERE redemption.node_name = coalesce(asked.node_name, token.bound_to)
+        WHERE redemption.node_name = node.name AND redemption.node_id = node.id
             AND redemption.claim = asked.claim
             AND redemption.token_id IS NOT DISTINCT FROM asked.token_id
             AND (asked.token_id IS NOT NULL OR redemption.method = 'secret')

@@ -1,11 +1,14 @@
 //! Attempts and events, kept for people, in bounds.
 //!
+//! The attempt that a redemption made is no row of its own while its node is there: it is read from
+//! the redemption's.
+//!
 //! What leaves a ring is not deleted row by row: readers leave out what is past the bound, and every
 //! [`TRIM_EVERY`] rows the writer removes it. A ring thus holds that many rows above its bound at
 //! most, and an insert touches the end of its table alone.
 
 use async_trait::async_trait;
-use enroll_core::model::{AttemptId, AttemptRecord, Event, JournalledEvent, NodeName};
+use enroll_core::model::{AttemptId, AttemptRecord, Event, JournalledEvent, NodeName, NodeRecord};
 use enroll_core::store::{ATTEMPTS_PER_NAME, EVENTS, Journal, Page, StoreError, UNPROVEN_ATTEMPTS};
 use rusqlite::named_params;
 
@@ -37,6 +40,7 @@ impl Journal for SqliteStore {
                 ":node_name": name.as_str(),
                 ":after": rows::before(page.after.as_ref().map(AttemptId::as_bytes)),
                 ":limit": page.limit,
+                ":keep_proven": ATTEMPTS_PER_NAME,
                 ":keep": UNPROVEN_ATTEMPTS,
             };
             transaction.list(LIST_ATTEMPTS, values, rows::attempt)
@@ -74,11 +78,25 @@ pub(crate) fn insert_attempt(
     };
     if attempt.proven {
         transaction.execute(INSERT_ATTEMPT, values)?;
-        let values = named_params! { ":node_name": node_name, ":keep": ATTEMPTS_PER_NAME };
-        return transaction.execute(TRIM_ATTEMPTS, values).map(drop);
+        return trim_attempts(transaction, node_name);
     }
     let seq = transaction.find(INSERT_UNPROVEN, values, |row| row.get())?;
     trim(transaction, TRIM_UNPROVEN, seq, UNPROVEN_ATTEMPTS)
+}
+
+/// Writes the attempts that were read from redemptions as rows under the name of a node that goes.
+pub(crate) fn keep_attempts_of(
+    transaction: Transaction<'_>,
+    node: &NodeRecord,
+) -> Result<(), Failure> {
+    let values = named_params! { ":node_id": node.id.as_bytes(), ":keep": ATTEMPTS_PER_NAME };
+    transaction.execute(KEEP_ATTEMPTS, values)?;
+    trim_attempts(transaction, Some(node.name.as_str()))
+}
+
+fn trim_attempts(transaction: Transaction<'_>, node_name: Option<&str>) -> Result<(), Failure> {
+    let values = named_params! { ":node_name": node_name, ":keep": ATTEMPTS_PER_NAME };
+    transaction.execute(TRIM_ATTEMPTS, values).map(drop)
 }
 
 pub(crate) fn insert_events(transaction: Transaction<'_>, events: &[Event]) -> Result<(), Failure> {
@@ -129,11 +147,38 @@ pub(crate) const INSERT_UNPROVEN: &str = concat!(
 /// `trim_unproven` removes rows at the front of `enroll_unproven_attempts`.
 pub(crate) const TRIM_UNPROVEN: &str = "DELETE FROM enroll_unproven_attempts WHERE seq <= :last";
 
-/// `list_attempts` reads one page of one name's, merged from both tables.
+/// The attempt that a redemption made, as columns of its row.
+macro_rules! redeemed_columns {
+    () => {
+        "id, at, node_name, 'accepted', source_ip, token_id"
+    };
+}
+
+/// `keep_attempts` writes the attempts of the newest redemptions of one node.
+pub(crate) const KEEP_ATTEMPTS: &str = concat!(
+    "INSERT INTO enroll_attempts (",
+    attempt_columns!(),
+    ") SELECT ",
+    redeemed_columns!(),
+    " FROM enroll_redemptions WHERE node_id = :node_id ORDER BY id DESC LIMIT :keep"
+);
+
+/// `list_attempts` reads one page of one name's: of the proven ones, some of which are redemptions,
+/// the newest, and of the others those in the ring.
 pub(crate) const LIST_ATTEMPTS: &str = concat!(
-    "SELECT ",
+    "WITH node AS (SELECT id FROM enroll_nodes WHERE name = :node_name),
+        kept AS (SELECT id FROM enroll_attempts WHERE node_name = :node_name
+            UNION ALL SELECT id FROM enroll_redemptions WHERE node_id = (SELECT id FROM node)
+            ORDER BY id DESC LIMIT :keep_proven),
+        oldest AS (SELECT coalesce(min(id), x'') AS id FROM kept)
+    SELECT ",
     attempt_columns!(),
     ", 1 AS proven FROM enroll_attempts WHERE node_name = :node_name AND id < :after
+        AND id >= (SELECT id FROM oldest)
+    UNION ALL SELECT ",
+    redeemed_columns!(),
+    ", 1 AS proven FROM enroll_redemptions WHERE node_id = (SELECT id FROM node)
+        AND id < :after AND id >= (SELECT id FROM oldest)
     UNION ALL SELECT ",
     attempt_columns!(),
     ", 0 AS proven FROM enroll_unproven_attempts WHERE node_name = :node_name AND id < :after
@@ -190,7 +235,7 @@ mod tests {
     fn seen(connection: &Connection) -> usize {
         let values = named_params! {
             ":node_name": "one", ":after": rows::before(None), ":limit": u32::MAX,
-            ":keep": UNPROVEN_ATTEMPTS,
+            ":keep_proven": ATTEMPTS_PER_NAME, ":keep": UNPROVEN_ATTEMPTS,
         };
         Transaction::new(connection).list(LIST_ATTEMPTS, values, rows::attempt).unwrap().len()
     }

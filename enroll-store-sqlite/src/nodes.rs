@@ -209,7 +209,8 @@ fn delete(
     commands::delete_of_node(transaction, node.id)?;
     identities::revoke_of_node(transaction, node.id, at)?;
     tokens::revoke_bound(transaction, name, at)?;
-    redemptions::close_under(transaction, name, at)?;
+    redemptions::close_of_node(transaction, node.id, at)?;
+    journal::keep_attempts_of(transaction, &node)?;
     journal::insert_event(transaction, event)?;
     Ok(DeleteOutcome::Deleted(Box::new(node)))
 }

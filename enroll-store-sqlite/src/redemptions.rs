@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use enroll_core::decision::Take;
 use enroll_core::model::{
-    ClaimKey, NameState, NodeName, NodeRecord, Prior, RedemptionId, RedemptionRecord, Snapshot,
-    Timestamp, TokenId, TrustState,
+    ClaimKey, NameState, NodeId, NodeName, NodeRecord, Prior, RedemptionId, RedemptionRecord,
+    Snapshot, Timestamp, TokenId, TrustState,
 };
 use enroll_core::store::{
     Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions, StoreError,
@@ -55,9 +55,13 @@ fn look_up(transaction: Transaction<'_>, asked: &Asked) -> Result<Snapshot, Fail
         None => None,
     };
     let bound_to = token.as_ref().and_then(|token| token.bound_to.as_ref());
-    let (name, prior) = match asked.node_name.as_ref().or(bound_to) {
-        None => (NameState::Unknown, None),
-        Some(name) => (name_state(transaction, name)?, prior(transaction, asked, name)?),
+    let name = match asked.node_name.as_ref().or(bound_to) {
+        None => NameState::Unknown,
+        Some(name) => name_state(transaction, name)?,
+    };
+    let prior = match &name {
+        NameState::Pending(node) | NameState::Held(node) => prior(transaction, asked, node.id)?,
+        _ => None,
     };
     Ok(Snapshot { token, name, prior })
 }
@@ -76,12 +80,12 @@ fn name_state(transaction: Transaction<'_>, name: &NodeName) -> Result<NameState
 fn prior(
     transaction: Transaction<'_>,
     asked: &Asked,
-    name: &NodeName,
+    node: NodeId,
 ) -> Result<Option<Prior>, Failure> {
     let Some(claim) = asked.claim else { return Ok(None) };
     let values = named_params! {
         ":token_id": asked.token_id.map(|id| id.to_string()),
-        ":node_name": name.as_str(),
+        ":node_id": node.as_bytes(),
         ":claim": claim.digest().as_bytes(),
     };
     let found = transaction.find(PRIOR_REDEMPTION, values, rows::redemption)?;
@@ -109,13 +113,14 @@ fn redeem(transaction: Transaction<'_>, redeem: Redeem) -> Result<RedeemOutcome,
     Ok(RedeemOutcome::Enrolled(Box::new(node)))
 }
 
-/// Writes all that a redemption leaves behind but the token and the node.
+/// Writes all that a redemption leaves behind but the token and the node. Its attempt is read from
+/// its own row, until the node is gone.
 fn record(transaction: Transaction<'_>, redeem: Redeem, node: &NodeRecord) -> Result<(), Failure> {
     journal::insert_event(transaction, &redeem.event())?;
     // A name that nobody had has nothing to revoke or to close.
     if redeem.approval.take() != Take::Free {
         identities::revoke_of_node(transaction, node.id, redeem.at)?;
-        close_under(transaction, &node.name, redeem.at)?;
+        close_of_node(transaction, node.id, redeem.at)?;
     }
     let redemption = RedemptionRecord {
         id: redeem.id,
@@ -133,7 +138,7 @@ fn record(transaction: Transaction<'_>, redeem: Redeem, node: &NodeRecord) -> Re
         identity.node_id = node.id;
         identities::insert(transaction, &identity)?;
     }
-    journal::insert_attempt(transaction, &redeem.attempt)
+    Ok(())
 }
 
 fn insert(transaction: Transaction<'_>, redemption: &RedemptionRecord) -> Result<(), Failure> {
@@ -191,14 +196,15 @@ fn holder(
     Ok(node.filter(|node| node.id == now.node_id && node.state != TrustState::Pending))
 }
 
-/// Closes the open redemptions under one name.
-pub(crate) fn close_under(
+/// Closes the open redemptions of one node. There are none under a name that no node has: what made
+/// the node go closed them.
+pub(crate) fn close_of_node(
     transaction: Transaction<'_>,
-    name: &NodeName,
+    node: NodeId,
     at: Timestamp,
 ) -> Result<(), Failure> {
-    let values = named_params! { ":node_name": name.as_str(), ":at": at.unix_millis() };
-    transaction.execute(CLOSE_UNDER_NAME, values).map(drop)
+    let values = named_params! { ":node_id": node.as_bytes(), ":at": at.unix_millis() };
+    transaction.execute(CLOSE_OF_NODE, values).map(drop)
 }
 
 /// Closes the open redemptions of one token.
@@ -228,13 +234,13 @@ pub(crate) const INSERT_REDEMPTION: &str = concat!(
     ") VALUES (:id, :token_id, :method, :node_id, :node_name, :at, :source_ip, :claim, :closed_at)"
 );
 
-/// `prior_redemption` reads the newest of one claimant under one name, by the same proof: the same
+/// `prior_redemption` reads the newest of one claimant and one node, by the same proof: the same
 /// token, or none and the method `secret`.
 pub(crate) const PRIOR_REDEMPTION: &str = concat!(
     "SELECT ",
     redemption_columns!(),
     " FROM enroll_redemptions
-    WHERE node_name = :node_name AND claim = :claim AND token_id IS :token_id
+    WHERE node_id = :node_id AND claim = :claim AND token_id IS :token_id
         AND (token_id IS NOT NULL OR method = 'secret')
     ORDER BY id DESC LIMIT 1"
 );
@@ -243,9 +249,9 @@ pub(crate) const PRIOR_REDEMPTION: &str = concat!(
 pub(crate) const REDEMPTION_BY_ID: &str =
     concat!("SELECT ", redemption_columns!(), " FROM enroll_redemptions WHERE id = :id");
 
-/// `close_under_name` writes the open redemptions under one name.
-pub(crate) const CLOSE_UNDER_NAME: &str = "UPDATE enroll_redemptions SET closed_at = :at
-    WHERE node_name = :node_name AND closed_at IS NULL";
+/// `close_of_node` writes the open redemptions of one node.
+pub(crate) const CLOSE_OF_NODE: &str = "UPDATE enroll_redemptions SET closed_at = :at
+    WHERE node_id = :node_id AND closed_at IS NULL";
 
 /// `close_of_token` writes the open redemptions of one token.
 pub(crate) const CLOSE_OF_TOKEN: &str = "UPDATE enroll_redemptions SET closed_at = :at

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_duties.sql"),
     include_str!("migrations/0003_external_identities.sql"),
+    include_str!("migrations/0004_local_redemptions.sql"),
 ];
 
 /// Brings the schema up to date and writes one row, in one transaction; others that open the same file wait for it.
@@ -106,6 +107,7 @@ mod tests {
         "652b75d63236512ec1f251f16ada7813c1c329809b57f80c2edd4c55939d465d",
         "fdc9e4d8d443488519983017ef758230168a2b4d3b770cabdfa4cabe92cfaa56",
         "0274b3031bb6a4f51f5195b326de0045d8e7ee236d7192713aa5c5af4753246e",
+        "abecadf5a9a6dceadb5382767bebe6a7315dbea4502852143ae7ab38ea4ef1a7",
     ];
 
     #[test]
@@ -127,6 +129,32 @@ mod tests {
         let mut connection = fresh();
         connection.execute("UPDATE enroll_migrations SET number = 7 WHERE number = 1", []).unwrap();
         assert_eq!(kind(&mut connection), OpenErrorKind::ChangedMigration);
+    }
+
+    /// A redemption's attempt was a row of its own once, and is read from the redemption's now.
+    #[test]
+    fn an_attempt_from_before_its_redemption_held_it_is_there_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&MIGRATIONS[..3].concat()).unwrap();
+        connection.execute_batch(CREATE_RECORD).unwrap();
+        for (number, sql) in (1_i64..).zip(&MIGRATIONS[..3]) {
+            connection.execute(RECORD, (number, checksum(sql))).unwrap();
+        }
+        // The node is there, an earlier one of its name is not.
+        let earlier =
+            "INSERT INTO enroll_nodes (id, name, state, cordoned, created_at, labels, facts)
+            VALUES (x'01', 'a', 'monitoring', 0, 1, '{}', '{}');
+            INSERT INTO enroll_redemptions (id, method, node_id, node_name, at) VALUES
+            (x'02', 'secret', x'01', 'a', 20), (x'03', 'secret', x'99', 'a', 10);
+            INSERT INTO enroll_attempts (id, at, node_name, outcome) VALUES
+            (x'04', 20, 'a', 'accepted'), (x'05', 10, 'a', 'accepted'),
+            (x'06', 20, 'a', 'redelivered'), (x'07', 20, 'b', 'accepted');";
+        connection.execute_batch(earlier).unwrap();
+        migrate(&mut connection, Path::new("test")).unwrap();
+        let left: String = connection
+            .query_row("SELECT group_concat(hex(id)) FROM enroll_attempts", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, "05,06,07");
     }
 
     #[test]

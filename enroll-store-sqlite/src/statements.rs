@@ -3,11 +3,10 @@
 use crate::{identities, journal, nodes, redemptions, tokens};
 
 /// What one redemption of a name that nobody had runs, in order. Parameters are bound by name.
-pub const REDEMPTION: [&str; 6] = [
+pub const REDEMPTION: [&str; 5] = [
     tokens::SPEND_USE,
     nodes::TAKE_FREE,
     journal::INSERT_EVENT,
     redemptions::INSERT_REDEMPTION,
     identities::INSERT_IDENTITY,
-    journal::INSERT_ATTEMPT,
 ];

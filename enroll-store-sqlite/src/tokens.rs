@@ -92,9 +92,11 @@ fn bind(
     let (at, labels) = (mint.token.created_at, mint.labels.take());
     let values = named_params! { ":name": name.as_str(), ":at": at.unix_millis() };
     transaction.execute(REPLACE_UNSPENT, values)?;
-    redemptions::close_under(transaction, &name, at)?;
     match there {
-        Some(node) => nodes::relabel(transaction, node, labels),
+        Some(node) => {
+            redemptions::close_of_node(transaction, node.id, at)?;
+            nodes::relabel(transaction, node, labels)
+        }
         None => nodes::register(transaction, mint.new_node_id, name, labels, at),
     }
 }

@@ -10,7 +10,7 @@ use crate::issue::{Grant, IssueError, Issued};
 use crate::model::{
     AttemptId, AttemptOutcome, AttemptRecord, Credential, Event, IdentityId, IdentityRecord,
     Method, NameState, NodeId, NodeName, NodeRecord, Reason, RedemptionId, Rejection, Snapshot,
-    TokenId, What,
+    What,
 };
 use crate::store::{Redeem, RedeemOutcome, Redeliver, RedeliverOutcome};
 
@@ -217,8 +217,6 @@ impl Enroller {
         let new_node_id = NodeId::generate(at, entropy)?;
         let name = approval.node_name();
         let identities = self.identities(made, attempt, new_node_id, name, id)?;
-        let record =
-            self.attempt_record(attempt, name, approval.token_id(), AttemptOutcome::Accepted)?;
         Ok(Redeem {
             id,
             at,
@@ -226,7 +224,6 @@ impl Enroller {
             identities,
             facts: attempt.request.facts.clone(),
             origin: attempt.origin,
-            attempt: record,
             approval,
         })
     }
@@ -239,8 +236,15 @@ impl Enroller {
     ) -> Result<Redeliver, Error> {
         let (node, redemption) = (redelivery.node(), redelivery.redemption());
         let replacements = self.identities(made, attempt, node.id, &node.name, redemption.id)?;
-        let outcome = AttemptOutcome::Redelivered;
-        let record = self.attempt_record(attempt, &node.name, redemption.token_id, outcome)?;
+        let record = AttemptRecord {
+            id: AttemptId::generate(attempt.at, &*self.entropy)?,
+            at: attempt.at,
+            node_name: Some(node.name.clone()),
+            outcome: AttemptOutcome::Redelivered,
+            source_ip: attempt.origin.source_ip,
+            token_id: redemption.token_id,
+            proven: true,
+        };
         let what = What::Redelivered {
             node_id: node.id,
             node_name: node.name.clone(),
@@ -278,24 +282,6 @@ impl Enroller {
             })
         };
         made.iter().map(record).collect()
-    }
-
-    fn attempt_record(
-        &self,
-        attempt: &Attempt<'_>,
-        name: &NodeName,
-        token_id: Option<TokenId>,
-        outcome: AttemptOutcome,
-    ) -> Result<AttemptRecord, Error> {
-        Ok(AttemptRecord {
-            id: AttemptId::generate(attempt.at, &*self.entropy)?,
-            at: attempt.at,
-            node_name: Some(name.clone()),
-            outcome,
-            source_ip: attempt.origin.source_ip,
-            token_id,
-            proven: true,
-        })
     }
 }
 

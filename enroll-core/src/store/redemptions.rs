@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::decision::{Approval, Redelivery, Take};
 use crate::model::{
-    AttemptRecord, ClaimKey, Event, Facts, IdentityRecord, NodeId, NodeName, NodeRecord, Origin,
-    RedemptionId, Snapshot, Timestamp, TokenId, What,
+    AttemptId, AttemptOutcome, AttemptRecord, ClaimKey, Event, Facts, IdentityRecord, NodeId,
+    NodeName, NodeRecord, Origin, RedemptionId, Snapshot, Timestamp, TokenId, What,
 };
 
 /// What to look up for a decision.
@@ -39,8 +39,6 @@ pub struct Redeem {
     pub facts: Facts,
     /// Where the request came from.
     pub origin: Origin,
-    /// The attempt to journal with it.
-    pub attempt: AttemptRecord,
 }
 
 impl Redeem {
@@ -50,6 +48,21 @@ impl Redeem {
         match self.approval.take() {
             Take::Free => self.new_node_id,
             Take::Pending(id) | Take::Held(id) => id,
+        }
+    }
+
+    /// The attempt to journal with it. It has the id of the redemption, so that a store which keeps
+    /// the redemption has kept the attempt.
+    #[must_use]
+    pub fn attempt(&self) -> AttemptRecord {
+        AttemptRecord {
+            id: AttemptId::from_bytes(*self.id.as_bytes()),
+            at: self.at,
+            node_name: Some(self.approval.node_name().clone()),
+            outcome: AttemptOutcome::Accepted,
+            source_ip: self.origin.source_ip,
+            token_id: self.approval.token_id(),
+            proven: true,
         }
     }
 
@@ -111,9 +124,9 @@ pub enum RedeliverOutcome {
 ///
 /// # Contract
 /// - **R1** `look_up` sees token, name and prior redemption as of one instant. The name is the one
-///   asked for, else the one the token is bound to. The prior redemption is the newest with the
-///   same token (for `secret`: no token and the method `secret`), claim and name, and absent when
-///   no claim is given; its identities are those not revoked.
+///   asked for, else the one the token is bound to. The prior redemption is the newest of the node
+///   that has the name, with the same token (for `secret`: no token and the method `secret`) and
+///   claim, and absent when no claim is given; its identities are those not revoked.
 /// - **R2** `redeem` spends exactly one use if and only if the token, at that instant, is neither
 ///   revoked nor replaced, not past `expires_at` at [`Redeem::at`], and has a use left. Per token,
 ///   uses never exceed `max_uses`.
@@ -124,7 +137,7 @@ pub enum RedeliverOutcome {
 ///   method `secret` only if that method last enrolled it.
 /// - **R4** In the same step the node becomes `monitoring`, never heard from, never fused, not losing its id,
 ///   labels or cordon; its earlier identities are revoked, earlier redemptions closed; identities,
-///   redemption, attempt and [`Redeem::event`] are written.
+///   redemption, [`Redeem::attempt`] and [`Redeem::event`] are written.
 /// - **R5** A redemption that lost wrote nothing, and its snapshot is as of the instant it lost.
 /// - **R6** `redeliver` writes only while the redemption is open and the node still holds the name;
 ///   of each kind among the replacements, the earlier identity of that redemption is revoked.

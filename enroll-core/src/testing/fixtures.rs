@@ -271,11 +271,6 @@ impl Fixtures {
         let id = self.redemption_id(at);
         let new_node_id = self.node_id(at);
         let node_name = approval.node_name().clone();
-        let attempt = AttemptRecord {
-            token_id: approval.token_id(),
-            outcome: AttemptOutcome::Accepted,
-            ..self.attempt(&node_name, at)
-        };
         Redeem {
             approval,
             id,
@@ -287,7 +282,6 @@ impl Fixtures {
             ],
             facts: Facts::default(),
             origin: Origin::default(),
-            attempt,
         }
     }
 

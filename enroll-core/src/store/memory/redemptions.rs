@@ -90,16 +90,19 @@ impl State {
     }
 
     fn prior(&self, lookup: Lookup<'_>, name: &NodeName) -> Option<Prior> {
-        let claim = lookup.claim?;
+        let (claim, node) = (lookup.claim?, self.nodes.get(name)?);
         let same_proof = |redemption: &RedemptionRecord| match lookup.token_id {
             Some(id) => redemption.token_id == Some(id),
             None => redemption.token_id.is_none() && redemption.method == Method::Secret,
         };
-        let redemption = self
-            .redemptions
-            .range(under(name))
-            .map(|(_, redemption)| redemption)
-            .rfind(|redemption| redemption.claim == Some(claim) && same_proof(redemption))?;
+        let redemption =
+            self.redemptions.range(under(name)).map(|(_, redemption)| redemption).rfind(
+                |redemption| {
+                    redemption.node_id == node.id
+                        && redemption.claim == Some(claim)
+                        && same_proof(redemption)
+                },
+            )?;
         let identities = self
             .identities_of(redemption.node_id)
             .filter(|identity| {
@@ -144,7 +147,7 @@ impl State {
         !node_collides
             && !self.redemption_names.contains_key(&redeem.id)
             && self.admits(&redeem.identities)
-            && self.admits_attempt(&redeem.attempt)
+            && self.admits_attempt(&redeem.attempt())
     }
 
     /// Carries a redemption out; that it may be is the caller's to know.
@@ -154,6 +157,7 @@ impl State {
         }
         let node = self.enrolled(&redeem);
         self.journal(redeem.event());
+        self.insert_attempt(redeem.attempt());
         self.revoke_identities(node.id, redeem.at);
         self.close_redemptions(&node.name, redeem.at);
         self.insert_node(node.clone());
@@ -174,7 +178,6 @@ impl State {
         };
         self.redemption_names.insert(redemption.id, node.name.clone());
         self.redemptions.insert((node.name.clone(), redemption.id), redemption);
-        self.insert_attempt(redeem.attempt);
         node
     }
 

@@ -179,8 +179,7 @@ pub async fn r4_the_attempt_and_the_event_are_written(store: Arc<dyn Store>) {
         let before = fleet.events().await.len();
         let mut redeem = fleet.approve(&Claimant::new(&token, "a").with_key(key), at(1)).await;
         redeem.origin = Origin::from_ip(ADDRESS);
-        redeem.attempt.source_ip = Some(ADDRESS);
-        let attempt = redeem.attempt.clone();
+        let attempt = redeem.attempt();
         let enrolled = fleet.carry_out(redeem).await;
         let attempts = some(fleet.store.attempts(&name("a"), Page::first(10)).await);
         assert!(attempts.contains(&attempt), "R4: {attempt:?} is in {attempts:?}");

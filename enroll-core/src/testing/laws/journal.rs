@@ -84,6 +84,27 @@ pub async fn j1_the_newest_proven_attempts_of_a_name_are_kept(store: Arc<dyn Sto
     assert_eq!(kept[0].outcome, AttemptOutcome::Accepted, "J1: and the newest");
 }
 
+/// J1: attempts are under the name, whoever has it: those of a node that is gone stay, in bounds.
+pub async fn j1_attempts_stay_when_their_node_goes(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let bound = u64::from(ATTEMPTS_PER_NAME);
+    let many: Vec<_> = (1..=bound).map(|secs| refused(&fleet, "a", secs, true)).collect();
+    record(&fleet, many.clone()).await;
+    let mut expected = newest_first(many);
+    for round in 0..2 {
+        let then = bound + 10 * (round + 1);
+        let token = fleet.unlimited(at(then)).await;
+        fleet.enroll(&Claimant::new(&token, "a"), at(then)).await;
+        let kept = all(&fleet, &name("a"), 7).await;
+        assert_eq!(kept[0].outcome, AttemptOutcome::Accepted, "J1: of node {round}");
+        expected.insert(0, kept[0].clone());
+        expected.truncate(ATTEMPTS_PER_NAME as usize);
+        assert_eq!(kept, expected, "J1: of node {round}");
+        let _gone = fleet.delete(&name("a"), at(then + 1)).await;
+        assert_eq!(all(&fleet, &name("a"), 500).await, expected, "J1: of node {round}, gone");
+    }
+}
+
 /// J1: what nobody proved cannot push out what somebody did.
 pub async fn j1_unproven_attempts_push_no_proven_one_out(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);

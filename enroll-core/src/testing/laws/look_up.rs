@@ -118,6 +118,20 @@ pub async fn r1_the_newest_redemption_is_shown(store: Arc<dyn Store>) {
     }
 }
 
+/// R1: what a node that is gone redeemed is nobody's prior redemption, whoever has its name now.
+pub async fn r1_a_prior_redemption_is_of_the_node_that_has_the_name(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let token = fleet.minted(fleet.make.token(at(0)).uses(2)).await;
+    let claimant = Claimant::new(&token, "a");
+    fleet.enroll(&claimant, at(1)).await;
+    let id = Some(token.record.id);
+    assert!(fleet.look_up(&claimant, id).await.prior.is_some(), "R1: its own");
+    let _gone = fleet.delete(&name("a"), at(2)).await;
+    assert_eq!(fleet.look_up(&claimant, id).await.prior, None, "R1: no node has the name");
+    fleet.bound("a", at(3)).await;
+    assert_eq!(fleet.look_up(&claimant, id).await.prior, None, "R1: another has the name");
+}
+
 /// R1: the identities of a prior redemption are those straight from it that are not revoked.
 pub async fn r1_the_identities_shown_are_unrevoked_and_straight_from_it(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);

@@ -38,6 +38,7 @@ macro_rules! __store_laws {
                 r1_secret_finds_what_secret_did
                 r1_a_bound_token_finds_its_redemption_without_a_name
                 r1_the_newest_redemption_is_shown
+                r1_a_prior_redemption_is_of_the_node_that_has_the_name
                 r1_the_identities_shown_are_unrevoked_and_straight_from_it
                 r1_credentials_come_back_as_they_were_written
                 r1_reading_writes_nothing
@@ -207,6 +208,7 @@ macro_rules! __store_laws {
             journal:
                 j1_attempts_come_back_whole
                 j1_the_newest_proven_attempts_of_a_name_are_kept
+                j1_attempts_stay_when_their_node_goes
                 j1_unproven_attempts_push_no_proven_one_out
                 j1_unproven_attempts_share_one_ring
                 j1_attempts_recorded_at_once_are_all_there
