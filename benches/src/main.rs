@@ -16,6 +16,7 @@ mod plot;
 mod postgres;
 mod process;
 mod redemptions;
+mod refusals;
 mod report;
 mod rest;
 mod server;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::measure::Section;
-use crate::{enrollments, heartbeats, herd, issuing, postgres, redemptions, rest, tables};
+use crate::{
+    enrollments, heartbeats, herd, issuing, postgres, redemptions, refusals, rest, tables,
+};
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -32,6 +34,8 @@ pub(crate) enum Part {
     Issuing,
     /// Whole enrollments over TLS, beside a bare hello over the same TLS.
     Enrollments,
+    /// What it costs to refuse, by reason, beside what it costs to admit.
+    Refusals,
     /// Machines that all come at once.
     Herd,
     /// Heartbeats over kept connections, beside a bare JSON request.
@@ -49,6 +53,7 @@ impl Part {
             Self::Postgres => postgres::measure(plan).await,
             Self::Issuing => issuing::measure(plan).await,
             Self::Enrollments => enrollments::measure(plan).await,
+            Self::Refusals => refusals::measure(plan).await,
             Self::Herd => herd::measure(plan).await,
             Self::Heartbeats => heartbeats::measure(plan).await,
             Self::Rest => rest::measure(plan).await,

@@ -57,6 +57,8 @@ pub(crate) enum What {
     MutualHello,
     /// The enroll listener of a master.
     Enroll,
+    /// The same, with so few attempts for each address that all but the first are refused.
+    Limited,
     /// Its steady listener.
     Steady,
 }
@@ -78,9 +80,11 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     match args.what {
         What::Hello => spawn_bare(tcp, tls.config()?),
         What::MutualHello => spawn_bare(tcp, tls.with_client_auth(members()).config()?),
-        What::Enroll => {
+        What::Enroll | What::Limited => {
             let enroller = enroller(&args, &authority).await?;
-            let options = EnrollOptions::new().with_limiter(Arc::new(AddressLimiter::new(0)));
+            let per_minute = u32::from(args.what == What::Limited);
+            let limiter = Arc::new(AddressLimiter::new(per_minute));
+            let options = EnrollOptions::new().with_limiter(limiter);
             let listener = Listener::new(tcp, enroll_router(enroller, options));
             spawn(listener.with_tls(tls.config()?));
         }

@@ -80,7 +80,7 @@ pub(crate) fn insert_attempt(
         transaction.execute(INSERT_ATTEMPT, values)?;
         return trim_attempts(transaction, node_name);
     }
-    let seq = transaction.find(INSERT_UNPROVEN, values, |row| row.get())?;
+    let seq = transaction.insert(INSERT_UNPROVEN, values)?;
     trim(transaction, TRIM_UNPROVEN, seq, UNPROVEN_ATTEMPTS)
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn insert_events(transaction: Transaction<'_>, events: &[Event]) -> R
 /// Writes one event at the end of the journal.
 pub(crate) fn insert_event(transaction: Transaction<'_>, event: &Event) -> Result<(), Failure> {
     let values = named_params! { ":event": rows::json(event)? };
-    let seq = transaction.find(INSERT_EVENT, values, |row| row.get())?;
+    let seq = transaction.insert(INSERT_EVENT, values)?;
     trim(transaction, TRIM_EVENTS, seq, EVENTS)
 }
 
@@ -114,15 +114,14 @@ pub(crate) fn insert_event(transaction: Transaction<'_>, event: &Event) -> Resul
 fn trim(
     transaction: Transaction<'_>,
     statement: &'static str,
-    seq: Option<i64>,
+    seq: i64,
     keep: u32,
 ) -> Result<(), Failure> {
-    match seq.map(|seq| (seq % TRIM_EVERY, seq - i64::from(keep))) {
-        Some((0, last)) if last > 0 => {
-            transaction.execute(statement, named_params! { ":last": last }).map(drop)
-        }
-        _ => Ok(()),
+    let last = seq - i64::from(keep);
+    if seq % TRIM_EVERY != 0 || last <= 0 {
+        return Ok(());
     }
+    transaction.execute(statement, named_params! { ":last": last }).map(drop)
 }
 
 /// `insert_attempt` writes one row of `enroll_attempts`.
@@ -141,7 +140,7 @@ pub(crate) const TRIM_ATTEMPTS: &str = "DELETE FROM enroll_attempts
 pub(crate) const INSERT_UNPROVEN: &str = concat!(
     "INSERT INTO enroll_unproven_attempts (",
     attempt_columns!(),
-    ") VALUES (:id, :at, :node_name, :outcome, :source_ip, :token_id) RETURNING seq"
+    ") VALUES (:id, :at, :node_name, :outcome, :source_ip, :token_id)"
 );
 
 /// `trim_unproven` removes rows at the front of `enroll_unproven_attempts`.
@@ -187,8 +186,7 @@ pub(crate) const LIST_ATTEMPTS: &str = concat!(
 );
 
 /// `insert_event` writes one row at the end of `enroll_events`.
-pub(crate) const INSERT_EVENT: &str =
-    "INSERT INTO enroll_events (event) VALUES (:event) RETURNING seq";
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO enroll_events (event) VALUES (:event)";
 
 /// `trim_events` removes rows at the front of `enroll_events`.
 pub(crate) const TRIM_EVENTS: &str = "DELETE FROM enroll_events WHERE seq <= :last";

@@ -173,7 +173,8 @@ pub(crate) fn take(
                 ":facts": facts, ":method": method, ":at": at,
                 ":minted_at": approval.minted_at().unix_millis(),
             };
-            transaction.find(TAKE_FREE, values, rows::node)
+            let taken = transaction.execute(TAKE_FREE, values)? == 1;
+            Ok(taken.then(|| redeem.node(None)))
         }
         Take::Pending(id) => {
             let values = named_params! {
@@ -264,16 +265,12 @@ pub(crate) const SET_LABELS: &str = "UPDATE enroll_nodes SET labels = :labels WH
 
 /// `take_free` writes one row of `enroll_nodes`, and only if no node has the name and its last holder
 /// was deleted before the proof was minted.
-pub(crate) const TAKE_FREE: &str = concat!(
-    "INSERT INTO enroll_nodes
+pub(crate) const TAKE_FREE: &str = "INSERT INTO enroll_nodes
         (id, name, state, cordoned, labels, facts, method, created_at, enrolled_at)
     SELECT :id, :name, :state, 0, '{}', :facts, :method, :at, :at
     WHERE NOT EXISTS (SELECT 1 FROM enroll_nodes WHERE name = :name)
         AND NOT EXISTS (SELECT 1 FROM enroll_deleted_names
-            WHERE name = :name AND deleted_at >= :minted_at)
-    RETURNING ",
-    node_columns!()
-);
+            WHERE name = :name AND deleted_at >= :minted_at)";
 
 /// `take_pending` writes one node, and only if it still has the name and waits for its token.
 pub(crate) const TAKE_PENDING: &str = concat!(

@@ -23,6 +23,12 @@ impl<'a> Transaction<'a> {
         Ok(self.0.prepare_cached(sql)?.execute(values)?)
     }
 
+    /// Runs a statement that inserts one row, and says at which place. What `RETURNING` would say as
+    /// well, it gathers in a table of its own first.
+    pub(crate) fn insert(self, sql: &'static str, values: Named<'_>) -> Result<i64, Failure> {
+        Ok(self.0.prepare_cached(sql)?.insert(values)?)
+    }
+
     /// The first row of a statement, if it has one. The statement is run to its end, because one that
     /// writes is checked only there.
     pub(crate) fn find<T>(

@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::decision::{Approval, Redelivery, Take};
 use crate::model::{
     AttemptId, AttemptOutcome, AttemptRecord, ClaimKey, Event, Facts, IdentityRecord, NodeId,
-    NodeName, NodeRecord, Origin, RedemptionId, Snapshot, Timestamp, TokenId, What,
+    NodeName, NodeRecord, Origin, RedemptionId, Snapshot, Timestamp, TokenId, TrustState, What,
 };
 
 /// What to look up for a decision.
@@ -48,6 +48,24 @@ impl Redeem {
         match self.approval.take() {
             Take::Free => self.new_node_id,
             Take::Pending(id) | Take::Held(id) => id,
+        }
+    }
+
+    /// The node as it is afterwards; `before` is as it was, where there was one.
+    #[must_use]
+    pub fn node(&self, before: Option<&NodeRecord>) -> NodeRecord {
+        NodeRecord {
+            id: self.node_id(),
+            name: self.approval.node_name().clone(),
+            state: TrustState::Monitoring,
+            cordoned: before.is_some_and(|node| node.cordoned),
+            labels: before.map(|node| node.labels.clone()).unwrap_or_default(),
+            facts: self.facts.clone(),
+            method: Some(self.approval.method()),
+            created_at: before.map_or(self.at, |node| node.created_at),
+            enrolled_at: Some(self.at),
+            last_seen_at: None,
+            fuse: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The router by which machines become members.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::answer::{json, trouble, with_fallbacks};
+use super::backlog::Backlog;
 use super::gate::{Gate, read_object};
 use super::{AddressLimiter, Proxies, ca, health};
 use crate::wire::{EnrollAnswer, EnrollBody, Problem};
@@ -43,7 +45,8 @@ pub fn enroll_router(enroller: impl Into<Arc<Enroller>>, options: EnrollOptions)
     let enroller = enroller.into();
     let EnrollOptions { path, limiter, proxies, concurrency } = options;
     let gate = Gate { enroller: Arc::clone(&enroller), limiter, proxies };
-    let door = Arc::new(Door { gate, places: Arc::new(Semaphore::new(concurrency)) });
+    let places = Arc::new(Semaphore::new(concurrency));
+    let door = Arc::new(Door { gate, places, backlog: Arc::default() });
     let router = Router::new()
         .route(&path, post(enroll))
         .with_state(door)
@@ -123,7 +126,9 @@ impl EnrollOptions {
         self
     }
 
-    /// Judges at most so many calls at the same time; the rest are answered `unavailable` at once.
+    /// Judges at most so many calls at the same time; the rest are answered `unavailable` at once,
+    /// each with a time of its own to come back at: one after the other, as fast as the master gets
+    /// through them, the first in 5 s and none later than in 5 minutes.
     #[must_use]
     pub const fn with_concurrency(mut self, calls: usize) -> Self {
         self.concurrency =
@@ -141,6 +146,7 @@ impl Default for EnrollOptions {
 pub(super) struct Door {
     gate: Gate,
     places: Arc<Semaphore>,
+    backlog: Arc<Backlog>,
 }
 
 impl Door {
@@ -148,13 +154,16 @@ impl Door {
     /// made outside must be recorded or undone even where the connection breaks meanwhile.
     async fn judge(&self, request: EnrollRequest, origin: Origin) -> Result<Response, Problem> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let busy = Rejection::new(Reason::Unavailable).with_detail("The master is overloaded.");
+            let busy = Rejection::new(Reason::Unavailable)
+                .with_detail("The master is overloaded.")
+                .with_retry_after(self.backlog.turn_away(Instant::now()));
             return Err(self.gate.refuse(busy).into());
         };
-        let enroller = Arc::clone(&self.gate.enroller);
+        let (enroller, backlog) = (Arc::clone(&self.gate.enroller), Arc::clone(&self.backlog));
         let judging = async move {
             let verdict = enroller.enroll(request, origin).await;
             drop(place);
+            backlog.carried_out();
             verdict
         };
         match tokio::spawn(judging.in_current_span()).await {

@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod backlog;
 mod body;
 mod ca;
 mod enroll;

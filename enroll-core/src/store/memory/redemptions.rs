@@ -183,24 +183,11 @@ impl State {
 
     /// The node as the redemption leaves it.
     fn enrolled(&self, redeem: &Redeem) -> NodeRecord {
-        let name = redeem.approval.node_name();
-        let kept = match redeem.approval.take() {
+        let before = match redeem.approval.take() {
             Take::Free => None,
-            Take::Pending(_) | Take::Held(_) => self.nodes.get(name),
+            Take::Pending(_) | Take::Held(_) => self.nodes.get(redeem.approval.node_name()),
         };
-        NodeRecord {
-            id: kept.map_or(redeem.new_node_id, |node| node.id),
-            name: name.clone(),
-            state: TrustState::Monitoring,
-            cordoned: kept.is_some_and(|node| node.cordoned),
-            labels: kept.map(|node| node.labels.clone()).unwrap_or_default(),
-            facts: redeem.facts.clone(),
-            method: Some(redeem.approval.method()),
-            created_at: kept.map_or(redeem.at, |node| node.created_at),
-            enrolled_at: Some(redeem.at),
-            last_seen_at: None,
-            fuse: None,
-        }
+        redeem.node(before)
     }
 
     /// The node that holds the name, if the redemption is still open at `at`.
