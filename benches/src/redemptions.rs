@@ -10,6 +10,7 @@ use enroll_core::testing::{Claimant, Fixtures, TestToken};
 use enroll_store_sqlite::SqliteStore;
 
 use crate::bare::Bare;
+use crate::instructions::MANY as MANY_COUNTED;
 use crate::measure::{Figure, Section, Unit, per_second};
 use crate::plan::{Failure, Plan};
 use crate::tokens;
@@ -185,7 +186,7 @@ pub(crate) async fn repeat(times: u32) -> Result<(), Failure> {
     let fixtures = Fixtures::new();
     let path = dir.path().join("store.db");
     // As many however many are used, so that the table is the same.
-    let made = tokens::make(&fixtures, AT, 2_000);
+    let made = tokens::make(&fixtures, AT, MANY_COUNTED);
     tokens::write(&fixtures, &made, &path).await?;
     let store = SqliteStore::open(&path).await?;
     let mut used = wishes(&fixtures, &made)?;
