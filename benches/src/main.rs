@@ -60,6 +60,9 @@ struct Cli {
     /// Machines in the herd; each needs two file descriptors.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     herd: u32,
+    /// Nodes that a master at rest knows.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    nodes: u32,
     /// The directory to measure in; its disk is what is measured.
     #[arg(long, value_name = "DIR")]
     dir: Option<std::path::PathBuf>,
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         redemptions: cli.redemptions,
         tokens: cli.tokens,
         herd: cli.herd,
+        nodes: cli.nodes,
         dir: cli.dir.unwrap_or_else(std::env::temp_dir),
     };
     let parts = if cli.only.is_empty() { Part::value_variants().to_vec() } else { cli.only };

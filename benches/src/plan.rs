@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     pub(crate) redemptions: u32,
     pub(crate) tokens: u32,
     pub(crate) herd: u32,
+    pub(crate) nodes: u32,
     pub(crate) dir: PathBuf,
 }
 
