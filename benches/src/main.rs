@@ -116,9 +116,9 @@ fn main() -> ExitCode {
         dir: cli.dir.unwrap_or_else(std::env::temp_dir),
     };
     let parts = if cli.only.is_empty() { Part::value_variants().to_vec() } else { cli.only };
-    ended(block_on(run(&plan, &parts)).and_then(|sections| {
+    ended(block_on(run(&plan, &parts, cli.output)).and_then(|sections| {
         match cli.output {
-            Output::Text => println!("{}", report::text(&plan, &sections)),
+            Output::Text => println!("{}", report::closing(&plan)),
             Output::Json => println!("{}", report::json(&plan, &sections)),
         }
         match cli.plot {
@@ -142,10 +142,20 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-async fn run(plan: &Plan, parts: &[Part]) -> Result<Vec<measure::Section>, Failure> {
+/// Measures each part; what people read is printed as soon as it is there, lest a later part that fails
+/// takes it along.
+async fn run(
+    plan: &Plan,
+    parts: &[Part],
+    output: Output,
+) -> Result<Vec<measure::Section>, Failure> {
     let mut sections = Vec::new();
     for part in parts {
-        sections.push(part.measure(plan).await?);
+        let section = part.measure(plan).await?;
+        if output == Output::Text {
+            println!("{}", report::text(&section));
+        }
+        sections.push(section);
     }
     Ok(sections)
 }

@@ -157,16 +157,16 @@ async fn cpu(
     let (began, before) = (Instant::now(), server.usage().cpu()?);
     for call in calls {
         let (status, body) = connection.ask(call).await?;
-        let code = serde_json::from_slice::<Value>(body).unwrap_or_default()["code"].take();
+        let said = serde_json::from_slice::<Value>(body).unwrap_or_default()["reason"].take();
         let as_wanted = match reason {
             // One of them comes through each minute, and finds no token.
             Some(Reason::RateLimited) => matches!(status, 401 | 429),
-            Some(reason) => code.as_str() == Some(reason.code()),
+            Some(reason) => said.as_str() == Some(reason.code()),
             None => status == 200,
         };
         if !as_wanted {
             let wanted = reason.map_or("to be admitted", Reason::code);
-            return Err(format!("{status} {code} where {wanted} was wanted").into());
+            return Err(format!("{status} {said} where {wanted} was wanted").into());
         }
         if began.elapsed() > LONGEST {
             return Err("a case takes too long; ask for fewer --redemptions".into());

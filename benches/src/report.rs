@@ -6,24 +6,25 @@ use serde_json::{Value, json};
 use crate::measure::{Section, Spread, Unit};
 use crate::plan::Plan;
 
-pub(crate) fn text(plan: &Plan, sections: &[Section]) -> String {
-    let mut text = String::new();
-    for section in sections {
-        text.push_str(&table(section));
-        text.push('\n');
-        for note in &section.notes {
-            text.push_str(&format!("{note}\n"));
-        }
-        text.push('\n');
+/// One section, for people.
+pub(crate) fn text(section: &Section) -> String {
+    let mut text = table(section);
+    text.push('\n');
+    for note in &section.notes {
+        text.push_str(&format!("{note}\n"));
     }
-    text.push_str(&format!(
+    text
+}
+
+/// How all of it was measured.
+pub(crate) fn closing(plan: &Plan) -> String {
+    format!(
         "median (least to greatest) of {} rounds, each measured beside its limit in turn; {} cores, {}{}",
         plan.rounds,
         cores(),
         plan.dir.display(),
         if cfg!(debug_assertions) { "; NOT a release build" } else { "" },
-    ));
-    text
+    )
 }
 
 fn table(section: &Section) -> String {
