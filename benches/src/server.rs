@@ -16,7 +16,8 @@ use enroll_core::model::{Clock as _, SystemClock, Timestamp, TokenPrefix};
 use enroll_core::store::{MemoryStore, Store};
 use enroll_core::testing::Fixtures;
 use enroll_http::server::{
-    AddressLimiter, EnrollOptions, Limits, Listener, SteadyOptions, enroll_router, steady_router,
+    AddressLimiter, EnrollOptions, Limits, Listener, SteadyOptions, bind, enroll_router,
+    steady_router,
 };
 use enroll_http::tls::{ClientAuth, MasterIdentity, ServerTls};
 use enroll_store_sqlite::SqliteStore;
@@ -73,7 +74,7 @@ impl What {
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let authority = Arc::new(Authority::open(&args.authority, SystemClock::new().now())?);
     let identity = MasterIdentity::issue(Arc::clone(&authority), vec!["localhost".parse()?])?;
-    let tcp = TcpListener::bind("127.0.0.1:0").await?;
+    let tcp = bind("127.0.0.1:0").await?;
     let address = tcp.local_addr()?;
     let members = || ClientAuth::Optional { roots: vec![authority.root().clone()] };
     let tls = ServerTls::new(identity.slot());

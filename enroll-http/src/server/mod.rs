@@ -22,7 +22,9 @@ pub use body::{BODY_DEADLINE, BodyDeadline, BodyDeadlineService, BodyError, MAX_
 pub use ca::CA_FINGERPRINT;
 pub use enroll::{EnrollOptions, PathError, enroll_router, router};
 pub use limit::AddressLimiter;
-pub use listen::{Drained, Exchange, Limits, Listener, PeerAddr, PeerCertificate, long_lived};
+pub use listen::{
+    Drained, Exchange, Limits, Listener, PeerAddr, PeerCertificate, bind, long_lived,
+};
 pub use member::Member;
 pub use openapi::{OPENAPI, openapi};
 pub use operator::{InstallOptions, InvalidInstall, OperatorOptions, operator_router};

@@ -8,6 +8,7 @@
 //! - **Nothing outlives `serve`**: dropping the future aborts every connection and every stream.
 
 mod activity;
+mod bind;
 mod caps;
 mod connection;
 mod farewell;
@@ -16,6 +17,7 @@ mod peer;
 mod serve;
 
 pub use activity::Exchange;
+pub use bind::bind;
 pub use limits::Limits;
 pub use peer::{PeerAddr, PeerCertificate};
 pub use serve::{Drained, Listener};

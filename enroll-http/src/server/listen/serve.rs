@@ -26,7 +26,7 @@ use super::connection::{Connection, Served};
 /// # async fn example(config: std::sync::Arc<rustls::ServerConfig>) -> std::io::Result<()> {
 /// use enroll_http::server::{Limits, Listener};
 ///
-/// let tcp = tokio::net::TcpListener::bind("0.0.0.0:7480").await?;
+/// let tcp = enroll_http::server::bind("0.0.0.0:7480").await?;
 /// let router = axum::Router::new();
 /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
 /// Listener::new(tcp, router)

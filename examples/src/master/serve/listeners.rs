@@ -131,7 +131,7 @@ fn listener(tcp: TcpListener, router: Router, proxies: &Arc<Proxies>) -> Listene
 }
 
 async fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|cause| {
+    enroll_http::server::bind(address).await.map_err(|cause| {
         Failure::new(format!("cannot listen on {address}"))
             .because(cause)
             .next(format!("Stop what uses the address, or choose another with {flag}."))
