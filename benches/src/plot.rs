@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::measure::{Figure, Limit, Section};
 
-const WIDTH: u32 = 860;
+const WIDTH: u32 = 930;
 const ROW: u32 = 22;
-const LABEL: u32 = 430;
+const LABEL: u32 = 500;
 
 /// A bar for each figure that has a limit: how far it gets, and between which ends the rounds lay.
 pub(crate) fn svg(sections: &[Section]) -> String {
