@@ -1,7 +1,7 @@
 //! What it costs a master to refuse, by reason, beside what it costs to admit.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enroll_core::model::{Clock as _, Reason, SystemClock, What as Event};
 use enroll_core::store::Tokens as _;
@@ -109,7 +109,7 @@ async fn cases(
         case(Reason::BadRequest, "no JSON", post("/v1/enroll", None, &"{".repeat(600))),
         case(Reason::InvalidToken, "mistyped", with_token(&mistyped, "any", csr)),
         case(Reason::InvalidToken, "not known", call(&unknown, "any", csr)),
-        case(Reason::Expired, "a day late", call(&expired, "any", csr)),
+        case(Reason::Expired, "an hour late", call(&expired, "any", csr)),
         case(Reason::Revoked, "revoked", call(&revoked, "any", csr)),
         case(Reason::AlreadyConsumed, "spent by another", call(spent, "any", csr)),
         case(Reason::NameMismatch, "bound to another name", call(&bound, "any", csr)),
@@ -154,7 +154,7 @@ async fn cpu(
     reason: Option<Reason>,
 ) -> Result<f64, Failure> {
     let mut connection = target.connect().await?;
-    let (began, before) = (Instant::now(), server.usage().cpu()?);
+    let before = server.usage().cpu()?;
     for call in calls {
         let (status, body) = connection.ask(call).await?;
         let said = serde_json::from_slice::<Value>(body).unwrap_or_default()["reason"].take();
@@ -168,12 +168,7 @@ async fn cpu(
             let wanted = reason.map_or("to be admitted", Reason::code);
             return Err(format!("{status} {said} where {wanted} was wanted").into());
         }
-        if began.elapsed() > LONGEST {
-            return Err("a case takes too long; ask for fewer --redemptions".into());
-        }
     }
     let used = server.usage().cpu()? - before;
     Ok(used.as_secs_f64() * 1e6 / calls.len() as f64)
 }
-
-const LONGEST: Duration = Duration::from_secs(600);
