@@ -11,7 +11,7 @@ use enroll_core::store::{
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::rows::identity_columns;
+use crate::rows::{NODE_WIDTH, identity_columns};
 use crate::transaction::Transaction;
 use crate::{PostgresStore, journal, redemptions, rows, values};
 
@@ -93,7 +93,8 @@ async fn member(transaction: Transaction<'_>, key: IdentityKey) -> Result<Option
         None => None,
         Some(_) => Some(rows::node(&mut rows::Columns::from(row, IDENTITY_WIDTH))?),
     };
-    Ok(Some(Member { identity, node }))
+    let has_open_commands = row.try_get(IDENTITY_WIDTH + NODE_WIDTH)?;
+    Ok(Some(Member { identity, node, has_open_commands }))
 }
 
 async fn standing(
@@ -284,7 +285,8 @@ pub(crate) async fn insert(
 /// How many columns an identity has.
 pub(crate) const IDENTITY_WIDTH: usize = 15;
 
-/// The columns of an identity and of its node, absent when that is gone.
+/// The columns of an identity and of its node, absent when that is gone, and whether a command of it
+/// is open.
 macro_rules! member_columns {
     () => {
         "identity.id, identity.node_id, identity.node_name, identity.redemption_id, \
@@ -292,7 +294,9 @@ macro_rules! member_columns {
          identity.certificate, identity.api_key_digest, identity.external_id, \
          identity.issued_at, identity.expires_at, identity.first_used_at, identity.revoked_at, \
          node.id, node.name, node.state, node.cordoned, node.labels, node.facts, node.method, \
-         node.created_at, node.enrolled_at, node.last_seen_at, node.fuse \
+         node.created_at, node.enrolled_at, node.last_seen_at, node.fuse, \
+         EXISTS (SELECT 1 FROM enroll_commands AS command \
+            WHERE command.node_id = node.id AND command.finished_at IS NULL) \
          FROM enroll_identities AS identity \
          LEFT JOIN enroll_nodes AS node ON node.id = identity.node_id "
     };

@@ -60,7 +60,7 @@ fn made(path: &Path, file: &File) -> std::io::Result<()> {
 
 /// Opens the connection that writes; the file is there already.
 pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection, OpenError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options, options.cache_kib)?;
     enter_wal(&connection, path, options.busy_timeout)?;
     // `synchronous=FULL` syncs the write-ahead log at every commit: what was acknowledged is on the
     // disk. `fullfsync` makes that true on macOS too, where a plain fsync stops at the drive's cache.
@@ -94,13 +94,21 @@ fn enter_wal(connection: &Connection, path: &Path, timeout: Duration) -> Result<
 
 /// Opens one connection that reads.
 pub(crate) fn open_reader(path: &Path, options: &Options) -> Result<Connection, OpenError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
+    // SQLite empties the cache of a reader at every commit of another connection: it is worth as much
+    // as is read between two of them.
+    let cache_kib = options.cache_kib / 8;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options, cache_kib)?;
     set(&connection, path, "query_only", "ON", "1")?;
     Ok(connection)
 }
 
-fn open(path: &Path, access: OpenFlags, options: &Options) -> Result<Connection, OpenError> {
-    // Each connection belongs to one thread, so SQLite needs no lock of its own around it.
+fn open(
+    path: &Path,
+    access: OpenFlags,
+    options: &Options,
+    cache_kib: u32,
+) -> Result<Connection, OpenError> {
+    // One thread at a time uses a connection, so SQLite needs no lock of its own around it.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error: rusqlite::Error| OpenError::from_failure(path, error.into());
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -115,7 +123,7 @@ fn open(path: &Path, access: OpenFlags, options: &Options) -> Result<Connection,
     }
     for (pragma, value, shown) in [
         ("busy_timeout", timeout.as_millis().to_string(), timeout.as_millis().to_string()),
-        ("cache_size", format!("-{}", options.cache_kib), format!("-{}", options.cache_kib)),
+        ("cache_size", format!("-{cache_kib}"), format!("-{cache_kib}")),
         // Savepoints keep their undo pages in memory, not in a file.
         ("temp_store", "MEMORY".into(), "2".into()),
         // A schema that somebody altered runs no function of the application's.
@@ -127,7 +135,7 @@ fn open(path: &Path, access: OpenFlags, options: &Options) -> Result<Connection,
 }
 
 /// The timeout as SQLite can hold it, in whole milliseconds.
-fn bounded(timeout: Duration) -> Duration {
+pub(crate) fn bounded(timeout: Duration) -> Duration {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     Duration::from_millis(u64::from(millis.unsigned_abs()))
 }

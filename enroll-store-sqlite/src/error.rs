@@ -94,6 +94,8 @@ pub(crate) enum Failure {
     Overloaded,
     /// The thread that carries operations out is gone.
     Stopped,
+    /// The operation has to be undone, and has no savepoint yet.
+    Unguarded,
     /// The operation panicked and was rolled back.
     Panicked,
     /// A row that is always there is not.
@@ -108,6 +110,7 @@ impl Failure {
             Self::Unreadable(_)
             | Self::Unsupported(_)
             | Self::Stopped
+            | Self::Unguarded
             | Self::Panicked
             | Self::Missing(_) => StoreErrorKind::Broken,
         }
@@ -158,6 +161,7 @@ impl fmt::Display for Failure {
             Self::Unsupported(what) => write!(f, "{what} is of a kind unknown here"),
             Self::Overloaded => f.write_str("too many operations are waiting"),
             Self::Stopped => f.write_str("the thread that carries operations out is gone"),
+            Self::Unguarded => f.write_str("the operation has to be undone and has no savepoint"),
             Self::Panicked => f.write_str("the operation panicked and was rolled back"),
             Self::Missing(what) => write!(f, "{what} is missing"),
         }

@@ -15,12 +15,12 @@ use rusqlite::named_params;
 use crate::error::Failure;
 use crate::rows::identity_columns;
 use crate::transaction::Transaction;
-use crate::{SqliteStore, journal, nodes, redemptions, rows};
+use crate::{SqliteStore, journal, redemptions, rows};
 
 #[async_trait]
 impl Identities for SqliteStore {
     async fn member(&self, key: IdentityKey) -> Result<Option<Member>, StoreError> {
-        self.read("look up an identity", move |transaction| member(transaction, key)).await
+        self.look_up("look up an identity", move |transaction| member(transaction, key)).await
     }
 
     async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError> {
@@ -75,21 +75,27 @@ impl Identities for SqliteStore {
     }
 }
 
+/// Reads all in one statement: it is asked at every call of a member.
 fn member(transaction: Transaction<'_>, key: IdentityKey) -> Result<Option<Member>, Failure> {
-    let identity = match key {
+    match key {
         IdentityKey::Serial(serial) => {
             let values = named_params! { ":serial": serial.as_bytes() };
-            transaction.find(IDENTITY_BY_SERIAL, values, rows::identity)?
+            transaction.find(IDENTITY_BY_SERIAL, values, read_member)
         }
         IdentityKey::ApiKey(digest) => {
             let values = named_params! { ":api_key_digest": digest.as_bytes() };
-            transaction.find(IDENTITY_BY_API_KEY, values, rows::identity)?
+            transaction.find(IDENTITY_BY_API_KEY, values, read_member)
         }
-        _ => return Err(Failure::Unsupported("the key of an identity")),
-    };
-    let Some(identity) = identity else { return Ok(None) };
-    let node = nodes::find_by_id(transaction, identity.node_id)?;
-    Ok(Some(Member { identity, node }))
+        _ => Err(Failure::Unsupported("the key of an identity")),
+    }
+}
+
+fn read_member(columns: &mut rows::Columns<'_, '_>) -> Result<Member, Failure> {
+    let has_open_commands = columns.get()?;
+    let has_node = columns.get()?;
+    let identity = rows::identity(columns)?;
+    let node = if has_node { Some(rows::node(columns)?) } else { None };
+    Ok(Member { identity, node, has_open_commands })
 }
 
 fn standing(transaction: Transaction<'_>, id: IdentityId) -> Result<Option<Standing>, Failure> {
@@ -135,7 +141,7 @@ fn renew(transaction: Transaction<'_>, renewal: &Renewal) -> Result<RenewOutcome
         ":at": renewal.at.unix_millis(),
     };
     transaction.execute(REVOKE_UNUSED_SUCCESSOR, values)?;
-    insert(transaction, &renewal.successor)?;
+    insert(transaction, &renewal.successor, renewal.successor.node_id)?;
     journal::insert_event(transaction, &renewal.event)?;
     Ok(RenewOutcome::Renewed)
 }
@@ -209,15 +215,16 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes a new identity.
+/// Writes a new identity of a node.
 pub(crate) fn insert(
     transaction: Transaction<'_>,
     identity: &IdentityRecord,
+    node_id: NodeId,
 ) -> Result<(), Failure> {
     let (kind, columns) = (identity.credential.kind(), Columns::of(&identity.credential)?);
     let values = named_params! {
         ":id": identity.id.as_bytes(),
-        ":node_id": identity.node_id.as_bytes(),
+        ":node_id": node_id.as_bytes(),
         ":node_name": identity.node_name.as_str(),
         ":redemption_id": identity.redemption_id.as_bytes(),
         ":predecessor": identity.predecessor.as_ref().map(IdentityId::as_bytes),
@@ -235,6 +242,23 @@ pub(crate) fn insert(
     transaction.execute(INSERT_IDENTITY, values).map(drop)
 }
 
+/// Whether a command is open, whether the node is there, the identity, the node.
+macro_rules! member_columns {
+    () => {
+        "EXISTS (SELECT 1 FROM enroll_commands AS command INDEXED BY enroll_commands_open \
+            WHERE command.node_id = identity.node_id AND command.finished_at IS NULL), \
+         node.id IS NOT NULL, \
+         identity.id, identity.node_id, identity.node_name, identity.redemption_id, \
+         identity.predecessor, identity.kind, identity.serial, identity.key_digest, \
+         identity.certificate, identity.api_key_digest, identity.external_id, \
+         identity.issued_at, identity.expires_at, identity.first_used_at, identity.revoked_at, \
+         node.id, node.name, node.state, node.cordoned, node.labels, node.facts, node.method, \
+         node.created_at, node.enrolled_at, node.last_seen_at, node.fuse \
+         FROM enroll_identities AS identity \
+         LEFT JOIN enroll_nodes AS node ON node.id = identity.node_id "
+    };
+}
+
 /// `insert_identity` writes one row of `enroll_identities`; an id, serial or digest that is there is
 /// a collision.
 pub(crate) const INSERT_IDENTITY: &str = concat!(
@@ -249,16 +273,13 @@ pub(crate) const INSERT_IDENTITY: &str = concat!(
 pub(crate) const IDENTITY_BY_ID: &str =
     concat!("SELECT ", identity_columns!(), " FROM enroll_identities WHERE id = :id");
 
-/// `identity_by_serial` reads one row.
+/// `identity_by_serial` reads one identity, its node, and whether a command of it is open.
 pub(crate) const IDENTITY_BY_SERIAL: &str =
-    concat!("SELECT ", identity_columns!(), " FROM enroll_identities WHERE serial = :serial");
+    concat!("SELECT ", member_columns!(), "WHERE identity.serial = :serial");
 
-/// `identity_by_api_key` reads one row.
-pub(crate) const IDENTITY_BY_API_KEY: &str = concat!(
-    "SELECT ",
-    identity_columns!(),
-    " FROM enroll_identities WHERE api_key_digest = :api_key_digest"
-);
+/// `identity_by_api_key` reads one identity, its node, and whether a command of it is open.
+pub(crate) const IDENTITY_BY_API_KEY: &str =
+    concat!("SELECT ", member_columns!(), "WHERE identity.api_key_digest = :api_key_digest");
 
 /// `identities_by_external_id` reads the rows of one external id and kind.
 pub(crate) const IDENTITIES_BY_EXTERNAL_ID: &str = concat!(

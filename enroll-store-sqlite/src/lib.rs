@@ -122,9 +122,18 @@ impl SqliteStore {
     async fn write<T, W>(&self, operation: &'static str, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: FnOnce(Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+        W: Fn(Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     {
         self.inner.writer.run(operation, work).await
+    }
+
+    /// Carries out what reads a few rows by their keys.
+    async fn look_up<T, W>(&self, operation: &'static str, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: Fn(Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        self.inner.readers.look_up(operation, work).await
     }
 
     /// Carries out what only reads.

@@ -31,7 +31,7 @@ impl Options {
     pub const DEFAULT_READERS: NonZeroUsize = NonZeroUsize::new(2).expect("is not zero");
     /// How long an operation waits for another process: 5 s.
     pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Page cache of each connection, in KiB.
+    /// Page cache of the connection that writes, in KiB; one that reads has an eighth of it.
     pub const DEFAULT_CACHE_KIB: u32 = 8 * 1024;
 
     /// The defaults.
@@ -68,7 +68,8 @@ impl Options {
         self
     }
 
-    /// Gives each connection a page cache of `kib` KiB.
+    /// Gives the connection that writes a page cache of at most `kib` KiB, and those that read an eighth
+    /// of it each.
     #[must_use]
     pub const fn with_cache_kib(mut self, kib: u32) -> Self {
         self.cache_kib = kib;

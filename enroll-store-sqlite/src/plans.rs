@@ -77,7 +77,11 @@ const STATEMENTS: &[(&str, &str)] = &[
 
 /// Statements that came after the migration which makes the index they read: what has landed is
 /// never changed, not even its comments.
-const LATER: &[(&str, &str)] = &[("enroll_commands_open", "standing")];
+const LATER: &[(&str, &str)] = &[
+    ("enroll_commands_open", "standing"),
+    ("enroll_commands_open", "identity_by_serial"),
+    ("enroll_commands_open", "identity_by_api_key"),
+];
 
 /// Those that walk a table: of operators, who are few, and of nodes, to count them.
 const WALKING: &[&str] = &["list_admins", "remove_admin", "count_nodes"];

@@ -24,13 +24,16 @@ impl Redemptions for SqliteStore {
             node_name: lookup.node_name.cloned(),
             claim: lookup.claim,
         };
-        self.read("look up a token", move |transaction| look_up(transaction, &asked)).await
+        self.look_up("look up a token", move |transaction| {
+            transaction.at_one_instant(|transaction| look_up(transaction, &asked))
+        })
+        .await
     }
 
     async fn redeem(&self, wanted: Redeem) -> Result<RedeemOutcome, StoreError> {
         let replaces = matches!(wanted.approval.take(), Take::Held(_));
         let outcome =
-            self.write("redeem a token", |transaction| redeem(transaction, wanted)).await?;
+            self.write("redeem a token", move |transaction| redeem(transaction, &wanted)).await?;
         if replaces {
             self.changed();
         }
@@ -38,7 +41,7 @@ impl Redemptions for SqliteStore {
     }
 
     async fn redeliver(&self, wanted: Redeliver) -> Result<RedeliverOutcome, StoreError> {
-        self.write("give an answer again", |transaction| redeliver(transaction, wanted)).await
+        self.write("give an answer again", move |transaction| redeliver(transaction, &wanted)).await
     }
 }
 
@@ -94,16 +97,20 @@ fn prior(
     Ok(Some(Prior { redemption, identities }))
 }
 
-fn redeem(transaction: Transaction<'_>, redeem: Redeem) -> Result<RedeemOutcome, Failure> {
-    let spent = match redeem.approval.token_id() {
+fn redeem(transaction: Transaction<'_>, redeem: &Redeem) -> Result<RedeemOutcome, Failure> {
+    let token_id = redeem.approval.token_id();
+    let spent = match token_id {
         Some(id) => tokens::spend(transaction, id, redeem.at)?,
         None => true,
     };
-    let taken = if spent { nodes::take(transaction, &redeem)? } else { None };
+    let taken = if spent { nodes::take(transaction, redeem)? } else { None };
     let Some(node) = taken else {
-        transaction.undo()?;
+        // Who comes too late for the token has written nothing.
+        if spent && token_id.is_some() {
+            transaction.undo()?;
+        }
         let asked = Asked {
-            token_id: redeem.approval.token_id(),
+            token_id,
             node_name: Some(redeem.approval.node_name().clone()),
             claim: redeem.approval.claim(),
         };
@@ -115,7 +122,7 @@ fn redeem(transaction: Transaction<'_>, redeem: Redeem) -> Result<RedeemOutcome,
 
 /// Writes all that a redemption leaves behind but the token and the node. Its attempt is read from
 /// its own row, until the node is gone.
-fn record(transaction: Transaction<'_>, redeem: Redeem, node: &NodeRecord) -> Result<(), Failure> {
+fn record(transaction: Transaction<'_>, redeem: &Redeem, node: &NodeRecord) -> Result<(), Failure> {
     journal::insert_event(transaction, &redeem.event())?;
     // A name that nobody had has nothing to revoke or to close.
     if redeem.approval.take() != Take::Free {
@@ -134,11 +141,7 @@ fn record(transaction: Transaction<'_>, redeem: Redeem, node: &NodeRecord) -> Re
         closed_at: None,
     };
     insert(transaction, &redemption)?;
-    for mut identity in redeem.identities {
-        identity.node_id = node.id;
-        identities::insert(transaction, &identity)?;
-    }
-    Ok(())
+    redeem.identities.iter().try_for_each(|one| identities::insert(transaction, one, node.id))
 }
 
 fn insert(transaction: Transaction<'_>, redemption: &RedemptionRecord) -> Result<(), Failure> {
@@ -158,7 +161,7 @@ fn insert(transaction: Transaction<'_>, redemption: &RedemptionRecord) -> Result
 
 fn redeliver(
     transaction: Transaction<'_>,
-    redeliver: Redeliver,
+    redeliver: &Redeliver,
 ) -> Result<RedeliverOutcome, Failure> {
     let redemption = redeliver.redelivery.redemption();
     let Some(node) = holder(transaction, redemption, redeliver.at)? else {
@@ -173,9 +176,8 @@ fn redeliver(
         let kind = replacement.credential.kind();
         identities::revoke_replaced(transaction, node.id, redemption.id, &kind, redeliver.at)?;
     }
-    for mut replacement in redeliver.replacements {
-        replacement.node_id = node.id;
-        identities::insert(transaction, &replacement)?;
+    for replacement in &redeliver.replacements {
+        identities::insert(transaction, replacement, node.id)?;
     }
     journal::insert_attempt(transaction, &redeliver.attempt)?;
     journal::insert_event(transaction, &redeliver.event)?;

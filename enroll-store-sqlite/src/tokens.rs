@@ -16,7 +16,7 @@ use crate::{SqliteStore, journal, nodes, redemptions, rows};
 #[async_trait]
 impl Tokens for SqliteStore {
     async fn mint(&self, wanted: Mint) -> Result<MintOutcome, StoreError> {
-        self.write("mint a token", |transaction| mint(transaction, wanted)).await
+        self.write("mint a token", move |transaction| mint(transaction, &wanted)).await
     }
 
     async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
@@ -57,14 +57,14 @@ impl Tokens for SqliteStore {
     }
 }
 
-fn mint(transaction: Transaction<'_>, mut mint: Mint) -> Result<MintOutcome, Failure> {
+fn mint(transaction: Transaction<'_>, mint: &Mint) -> Result<MintOutcome, Failure> {
     let mut node = None;
     if let Some(name) = mint.token.bound_to.clone() {
         let there = nodes::find(transaction, &name)?;
         if let Some(refused) = refusal(mint.rule, there.as_ref())? {
             return Ok(refused);
         }
-        node = Some(bind(transaction, &mut mint, name, there)?);
+        node = Some(bind(transaction, mint, name, there)?);
     }
     insert(transaction, &mint.token)?;
     journal::insert_events(transaction, &mint.events)?;
@@ -85,11 +85,11 @@ fn refusal(rule: NameRule, there: Option<&NodeRecord>) -> Result<Option<MintOutc
 /// Makes the name ready for a new token: registered, its unspent tokens replaced, no answer open.
 fn bind(
     transaction: Transaction<'_>,
-    mint: &mut Mint,
+    mint: &Mint,
     name: NodeName,
     there: Option<NodeRecord>,
 ) -> Result<NodeRecord, Failure> {
-    let (at, labels) = (mint.token.created_at, mint.labels.take());
+    let (at, labels) = (mint.token.created_at, mint.labels.clone());
     let values = named_params! { ":name": name.as_str(), ":at": at.unix_millis() };
     transaction.execute(REPLACE_UNSPENT, values)?;
     match there {

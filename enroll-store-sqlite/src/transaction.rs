@@ -8,25 +8,33 @@ use crate::rows::Columns;
 /// A transaction that somebody else begins and ends: the writer with its batch, a reader with its
 /// one operation.
 #[derive(Clone, Copy)]
-pub(crate) struct Transaction<'a>(&'a Connection);
+pub(crate) struct Transaction<'a> {
+    connection: &'a Connection,
+    guarded: bool,
+}
 
 /// Values by the names they have in a statement.
 pub(crate) type Named<'a> = &'a [(&'a str, &'a dyn ToSql)];
 
 impl<'a> Transaction<'a> {
     pub(crate) const fn new(connection: &'a Connection) -> Self {
-        Self(connection)
+        Self { connection, guarded: false }
+    }
+
+    /// The same, for an operation that has a savepoint of its own.
+    pub(crate) const fn guarded(connection: &'a Connection) -> Self {
+        Self { connection, guarded: true }
     }
 
     /// Runs a statement that writes, and says how many rows it wrote: that count is the verdict.
     pub(crate) fn execute(self, sql: &'static str, values: Named<'_>) -> Result<usize, Failure> {
-        Ok(self.0.prepare_cached(sql)?.execute(values)?)
+        Ok(self.connection.prepare_cached(sql)?.execute(values)?)
     }
 
     /// Runs a statement that inserts one row, and says at which place. What `RETURNING` would say as
     /// well, it gathers in a table of its own first.
     pub(crate) fn insert(self, sql: &'static str, values: Named<'_>) -> Result<i64, Failure> {
-        Ok(self.0.prepare_cached(sql)?.insert(values)?)
+        Ok(self.connection.prepare_cached(sql)?.insert(values)?)
     }
 
     /// The first row of a statement, if it has one. The statement is run to its end, because one that
@@ -37,7 +45,7 @@ impl<'a> Transaction<'a> {
         values: Named<'_>,
         read: impl FnOnce(&mut Columns<'_, '_>) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(values)?;
         let found = match rows.next()? {
             Some(row) => Some(read(&mut Columns::of(row))?),
@@ -54,7 +62,7 @@ impl<'a> Transaction<'a> {
         values: Named<'_>,
         mut read: impl FnMut(&mut Columns<'_, '_>) -> Result<T, Failure>,
     ) -> Result<Vec<T>, Failure> {
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(values)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -63,13 +71,26 @@ impl<'a> Transaction<'a> {
         Ok(found)
     }
 
-    /// Undoes all that this operation wrote, so that it can read on as of before. Only the writer's
-    /// operations have the savepoint that it needs.
-    pub(crate) fn undo(self) -> Result<(), Failure> {
-        self.execute(UNDO, &[]).map(drop)
+    /// Lets `work` read all that it reads at one instant. For a reader, which has no batch around it.
+    pub(crate) fn at_one_instant<T>(
+        self,
+        work: impl FnOnce(Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.execute("BEGIN", &[])?;
+        let found = work(self)?;
+        self.execute("COMMIT", &[])?;
+        Ok(found)
     }
 
-    /// Begins one operation of a batch.
+    /// Undoes all that this operation wrote, so that it can read on as of before.
+    ///
+    /// # Errors
+    /// [`Failure::Unguarded`] when it has no savepoint: the writer carries it out again with one.
+    pub(crate) fn undo(self) -> Result<(), Failure> {
+        if self.guarded { self.execute(UNDO, &[]).map(drop) } else { Err(Failure::Unguarded) }
+    }
+
+    /// Begins one operation of a batch, with a savepoint.
     pub(crate) fn begin_operation(self) -> Result<(), Failure> {
         self.execute("SAVEPOINT operation", &[]).map(drop)
     }

@@ -37,6 +37,8 @@ pub struct AuthenticatedNode {
     pub node: NodeRecord,
     /// The instant of the request.
     pub at: Timestamp,
+    /// Whether a command waited for the node at that instant, delivered or not.
+    pub has_open_commands: bool,
 }
 
 /// Why a caller is nobody here. All of them are one answer, `unauthorized`, to the caller.
@@ -156,7 +158,8 @@ impl Enroller {
         {
             return Ok(Err(Unauthorized::Revoked));
         }
-        Ok(Ok(AuthenticatedNode { identity, node, at }))
+        let has_open_commands = member.has_open_commands;
+        Ok(Ok(AuthenticatedNode { identity, node, at, has_open_commands }))
     }
 
     /// Takes a heartbeat. The first one of an enrollment is on record when this returns; later ones
@@ -175,7 +178,9 @@ impl Enroller {
         }
         self.hear(caller, facts).await?;
         let Terms { server_time, heartbeat_interval, renew } = self.terms(caller);
-        let commands = self.deliver(caller).await?;
+        // What is queued from here on comes with the next one.
+        let commands =
+            if caller.has_open_commands { self.deliver(caller).await? } else { Vec::new() };
         let reply = BeatReply { server_time, heartbeat_interval, renew, commands };
         Ok(BeatVerdict::Recorded(reply))
     }

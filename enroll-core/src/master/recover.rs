@@ -31,7 +31,7 @@ impl Enroller {
         else {
             return Ok(RenewVerdict::Unauthorized(Unauthorized::Unknown));
         };
-        let Member { identity, node: Some(node) } = member else {
+        let Member { identity, node: Some(node), .. } = member else {
             return Ok(RenewVerdict::Unauthorized(Unauthorized::NodeGone));
         };
         if identity.revoked_at.is_some() {

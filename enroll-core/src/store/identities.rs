@@ -26,6 +26,8 @@ pub struct Member {
     pub identity: IdentityRecord,
     /// The node; `None` when it is gone.
     pub node: Option<NodeRecord>,
+    /// Whether the node is there, and a command for it is neither done nor failed.
+    pub has_open_commands: bool,
 }
 
 /// An identity that holds, as of one instant.

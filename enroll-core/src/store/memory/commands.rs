@@ -93,7 +93,7 @@ impl State {
         self.commands.range((node, 0)..=(node, u64::MAX)).map(|(_, command)| command)
     }
 
-    fn open(&self, node: NodeId) -> impl Iterator<Item = &CommandRecord> {
+    pub(super) fn open(&self, node: NodeId) -> impl Iterator<Item = &CommandRecord> {
         self.commands_of(node).filter(|command| command.finished_at.is_none())
     }
 

@@ -20,9 +20,13 @@ impl Identities for MemoryStore {
             IdentityKey::ApiKey(digest) => CredentialKey::ApiKey(digest),
         };
         let identity = state.credentials.get(&key).and_then(|id| state.identity(*id));
-        Ok(identity.map(|identity| Member {
-            identity: identity.clone(),
-            node: state.holder(identity).cloned(),
+        Ok(identity.map(|identity| {
+            let node = state.holder(identity);
+            Member {
+                identity: identity.clone(),
+                node: node.cloned(),
+                has_open_commands: node.is_some_and(|it| state.open(it.id).next().is_some()),
+            }
         }))
     }
 
@@ -84,8 +88,7 @@ impl State {
     fn standing(&self, id: IdentityId) -> Option<Standing> {
         let identity = self.identity(id).filter(|found| found.revoked_at.is_none())?;
         let node = self.holder(identity)?.id;
-        let mut commands = self.commands.values();
-        let called = commands.any(|it| it.node_id == node && it.status == CommandStatus::Queued);
+        let called = self.open(node).any(|it| it.status == CommandStatus::Queued);
         Some(Standing { id, called })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fleet::{Fleet, at, event, is_collision, some};
 use crate::model::{CommandClass, CommandId, CommandRecord, CommandStatus, NodeRecord};
 use crate::store::{Finish, Page, QueueOutcome, Store};
-use crate::testing::{name, race};
+use crate::testing::{Claimant, name, race};
 
 /// A command for `node`, queued at second `secs`.
 pub(super) fn command(fleet: &Fleet, node: &NodeRecord, secs: u64) -> CommandRecord {
@@ -105,6 +105,31 @@ pub async fn q1_a_delivered_command_is_handed_over_again(store: Arc<dyn Store>) 
     let kept = some(fleet.store.command(commands[0].id).await).map(|one| one.status);
     assert_eq!(kept, Some(CommandStatus::Done), "Q1: a finished one stays finished");
     assert_eq!(open(&fleet, &node, 9).await, commands[1..], "Q1: it is acknowledged");
+}
+
+/// Q1: a member comes with whether a command of its node is open, delivered or not.
+pub async fn q1_an_open_command_is_told_with_the_member(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let mut enrolled = Vec::new();
+    for name in ["a", "b"] {
+        let token = fleet.unlimited(at(0)).await;
+        enrolled.push(fleet.enroll(&Claimant::new(&token, name), at(1)).await);
+    }
+    let told = async |place: usize| {
+        let found = fleet.member(&enrolled[place].x509).await.expect("I1: it is there");
+        found.has_open_commands
+    };
+    let (one, two) = (command(&fleet, &enrolled[0].node, 2), command(&fleet, &enrolled[0].node, 3));
+    assert!(!told(0).await, "Q1: nothing was queued yet");
+    queued(&fleet, &one).await;
+    queued(&fleet, &two).await;
+    assert!(told(0).await && !told(1).await, "Q1: queued for this node alone");
+    some(fleet.store.mark_delivered(enrolled[0].node.id, vec![one.id, two.id], at(4)).await);
+    assert!(told(0).await, "Q1: delivered, and open");
+    let _done = some(fleet.store.finish(finish(&one, CommandStatus::Done)).await);
+    assert!(told(0).await, "Q1: the other is still open");
+    let _failed = some(fleet.store.finish(finish(&two, CommandStatus::Failed)).await);
+    assert!(!told(0).await, "Q1: both are acknowledged");
 }
 
 /// Q2: as many as may wait are queued, and no more, however many are queued at once.

@@ -186,6 +186,7 @@ macro_rules! __store_laws {
             commands:
                 q1_commands_are_handed_over_in_their_order
                 q1_a_delivered_command_is_handed_over_again
+                q1_an_open_command_is_told_with_the_member
                 q2_so_many_wait_and_no_more
                 q2_the_newest_finished_ones_are_kept
                 q2_what_cannot_be_queued_writes_nothing
