@@ -160,12 +160,13 @@ impl Door {
             return Err(self.gate.refuse(busy).into());
         };
         let (enroller, backlog) = (Arc::clone(&self.gate.enroller), Arc::clone(&self.backlog));
-        let judging = async move {
+        // Boxed, so that the call does not hold the room for it a second time.
+        let judging = Box::pin(async move {
             let verdict = enroller.enroll(request, origin).await;
             drop(place);
             backlog.carried_out();
             verdict
-        };
+        });
         match tokio::spawn(judging.in_current_span()).await {
             Ok(Ok(verdict)) => self.render(&verdict),
             Ok(Err(error)) => Err(trouble(&error)),

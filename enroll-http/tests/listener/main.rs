@@ -9,6 +9,7 @@ mod caps;
 mod deadlines;
 mod drain;
 mod sessions;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

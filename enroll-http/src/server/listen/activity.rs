@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 use super::farewell::FAREWELL;
+use super::turns::Turn;
 
 /// What one connection is doing: nothing, or some exchanges.
 ///
@@ -22,6 +23,7 @@ pub(super) struct Activity {
     exchange: Duration,
     now: Mutex<Now>,
     changed: Notify,
+    turn: Arc<Turn>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -54,7 +56,11 @@ pub(super) enum Overdue {
 }
 
 impl Activity {
-    pub(super) fn new(limits: &Limits, stopping: watch::Receiver<bool>) -> Arc<Self> {
+    pub(super) fn new(
+        limits: &Limits,
+        turn: Arc<Turn>,
+        stopping: watch::Receiver<bool>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             header: limits.header,
             idle: limits.idle,
@@ -67,6 +73,7 @@ impl Activity {
                 phase: Phase::Fresh,
             }),
             changed: Notify::new(),
+            turn,
             stopping,
         })
     }
@@ -156,6 +163,7 @@ impl Drop for InFlight {
             now.free_since = Instant::now();
         }
         drop(now);
+        self.activity.turn.end();
         self.activity.changed.notify_one();
     }
 }

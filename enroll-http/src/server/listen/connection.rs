@@ -28,6 +28,7 @@ use tower::Service as _;
 use super::activity::{Activity, InFlight, Overdue};
 use super::caps::Place;
 use super::farewell::Socket;
+use super::turns::{Turn, Turns};
 use super::{Limits, PeerAddr, PeerCertificate};
 
 /// What all connections of a listener share.
@@ -36,6 +37,7 @@ pub(super) struct Served {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) http2: bool,
     pub(super) limits: Limits,
+    pub(super) turns: Turns,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -61,18 +63,47 @@ impl Connection {
         let Self { stream, from, _place, served } = self;
         // Without it the answer waits for the peer's delayed acknowledgement; nothing else fails.
         drop(stream.set_nodelay(true));
-        let stream = Socket::new(stream);
-        let Some(acceptor) = &served.tls else {
-            return exchange(stream, Peer { from, certificate: None }, &served).await;
-        };
-        let Some(stream) = handshake(acceptor, stream, &served).await else {
-            tracing::debug!(%from, "no TLS session came about");
-            return;
-        };
-        match client_certificate(&stream) {
-            Ok(certificate) => exchange(stream, Peer { from, certificate }, &served).await,
-            Err(error) => tracing::debug!(%from, %error, "the client is no member"),
+        let Some(turn) = served.turn(&stream).await else { return };
+        // Boxed, so that who waits for its turn does not hold the room for all that comes after.
+        let mut work = Box::pin(work(stream, from, &turn, &served));
+        tokio::select! {
+            () = work.as_mut() => return,
+            () = tokio::time::sleep(Turn::LONGEST) => turn.end(),
         }
+        work.await;
+    }
+}
+
+impl Served {
+    /// Waits until the peer has said something, and then for its turn. `None` when it says nothing, or
+    /// the listener is shutting down.
+    async fn turn(&self, stream: &TcpStream) -> Option<Arc<Turn>> {
+        let mut stopping = self.stopping.clone();
+        let silence = if self.tls.is_some() { self.limits.handshake } else { self.limits.header };
+        let turn = async {
+            let spoken = tokio::time::timeout(silence, stream.readable()).await;
+            spoken.ok()?.ok()?;
+            Some(self.turns.next().await)
+        };
+        tokio::select! {
+            turn = turn => turn,
+            _ = stopping.wait_for(|stop| *stop) => None,
+        }
+    }
+}
+
+async fn work(stream: TcpStream, from: SocketAddr, turn: &Arc<Turn>, served: &Served) {
+    let stream = Socket::new(stream);
+    let Some(acceptor) = &served.tls else {
+        return exchange(stream, Peer { from, certificate: None }, turn, served).await;
+    };
+    let Some(stream) = handshake(acceptor, stream, served).await else {
+        tracing::debug!(%from, "no TLS session came about");
+        return;
+    };
+    match client_certificate(&stream) {
+        Ok(certificate) => exchange(stream, Peer { from, certificate }, turn, served).await,
+        Err(error) => tracing::debug!(%from, %error, "the client is no member"),
     }
 }
 
@@ -107,11 +138,11 @@ fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertifica
 }
 
 /// Serves the exchanges of one connection until it ends or is out of time.
-async fn exchange<I>(io: I, peer: Peer, served: &Served)
+async fn exchange<I>(io: I, peer: Peer, turn: &Arc<Turn>, served: &Served)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Activity::new(&served.limits, served.stopping.clone());
+    let activity = Activity::new(&served.limits, Arc::clone(turn), served.stopping.clone());
     let service =
         Exchanges { router: served.router.clone(), peer, activity: Arc::clone(&activity) };
     let builder = http(&served.limits, served.http2);
@@ -266,5 +297,27 @@ where
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while streams.try_join_next().is_some() {}
         streams.spawn(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::listen::caps::Caps;
+
+    #[tokio::test]
+    async fn who_waits_for_its_turn_costs_little() {
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(tcp.local_addr().unwrap()), tcp.accept());
+        let (_client, (stream, from)) = (client.unwrap(), accepted.unwrap());
+        let (_stop, stopping) = watch::channel(false);
+        let limits = Limits::new();
+        let turns = Turns::new(1);
+        let served =
+            Served { router: Router::new(), tls: None, http2: false, limits, turns, stopping };
+        let place = Caps::new(1, 1).admit(from.ip(), false).unwrap();
+        let waiting = Connection::new(stream, from, place, Arc::new(served)).run();
+        assert!(size_of_val(&waiting) <= 1024, "{} bytes", size_of_val(&waiting));
     }
 }

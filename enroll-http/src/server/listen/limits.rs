@@ -9,6 +9,7 @@ use std::time::Duration;
 /// |---|---|---|
 /// | connections in all | [`Self::CONNECTIONS`] | memory and file descriptors stay under a bound |
 /// | connections per address | [`Self::PER_ADDRESS`] | one address cannot take them all; many workers may share one NAT |
+/// | new connections worked on at once | [`Self::AT_ONCE`] | a herd that is served together is served late, and takes its memory at once |
 /// | TLS handshake | [`Self::HANDSHAKE`] | a slow link needs three round trips, not more |
 /// | first request head | [`Self::HEADER`] | a socket that never speaks costs the same as one that works |
 /// | whole exchange | [`Self::EXCHANGE`] | from the head of a request to the last byte of its answer |
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub struct Limits {
     pub(super) connections: usize,
     pub(super) per_address: usize,
+    pub(super) at_once: usize,
     pub(super) handshake: Duration,
     pub(super) header: Duration,
     pub(super) exchange: Duration,
@@ -36,7 +38,11 @@ impl Limits {
     pub const CONNECTIONS: usize = 4096;
     /// Open connections of one IPv4 address or one IPv6 `/64`.
     pub const PER_ADDRESS: usize = 512;
-    /// Time for the TLS handshake, from the moment the connection was accepted.
+    /// New connections that are worked on at once, each from its first byte until it has its first
+    /// answer, or for two seconds.
+    pub const AT_ONCE: usize = 512;
+    /// Time until the first byte of a connection, and again for the rest of its TLS handshake from the
+    /// moment it is its turn.
     pub const HANDSHAKE: Duration = Duration::from_secs(10);
     /// Time for the first head of a request, from the end of the handshake.
     pub const HEADER: Duration = Duration::from_secs(10);
@@ -59,6 +65,7 @@ impl Limits {
         Self {
             connections: Self::CONNECTIONS,
             per_address: Self::PER_ADDRESS,
+            at_once: Self::AT_ONCE,
             handshake: Self::HANDSHAKE,
             header: Self::HEADER,
             exchange: Self::EXCHANGE,
@@ -80,6 +87,13 @@ impl Limits {
     #[must_use]
     pub const fn with_per_address(mut self, per_address: usize) -> Self {
         self.per_address = per_address;
+        self
+    }
+
+    /// New connections that are worked on at once, at least one. The others wait for their turn.
+    #[must_use]
+    pub const fn with_at_once(mut self, connections: usize) -> Self {
+        self.at_once = connections;
         self
     }
 

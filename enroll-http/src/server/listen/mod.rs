@@ -5,6 +5,8 @@
 //!
 //! - **Accepting never waits for a peer**: the handshake runs in the connection's own task.
 //! - **A connection over a cap is closed at once**, before a byte of it is read.
+//! - **A herd is served one after the other**: so many new connections are worked on at once, and who
+//!   waits for its turn costs a socket, no buffers.
 //! - **Nothing outlives `serve`**: dropping the future aborts every connection and every stream.
 
 mod activity;
@@ -15,6 +17,7 @@ mod farewell;
 mod limits;
 mod peer;
 mod serve;
+mod turns;
 
 pub use activity::Exchange;
 pub use bind::bind;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Limits;
 use super::caps::Caps;
 use super::connection::{Connection, Served};
+use super::turns::Turns;
 
 /// Serves a router on a TCP socket, with TLS or without.
 ///
@@ -109,7 +111,8 @@ impl Listener {
         let caps = Caps::new(limits.connections, limits.per_address);
         let tls = tls.map(|config| acceptor(&config, http2));
         let drain = limits.drain;
-        let served = Arc::new(Served { router, tls, http2, limits, stopping });
+        let turns = Turns::new(limits.at_once);
+        let served = Arc::new(Served { router, tls, http2, limits, turns, stopping });
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
@@ -117,14 +120,18 @@ impl Listener {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => note(ended),
-                (stream, from) = accept(&tcp) => {
-                    let ip = from.ip();
-                    let Some(place) = caps.admit(ip, exempt(ip)) else {
-                        tracing::debug!(%ip, "a connection over the cap was closed");
-                        continue;
-                    };
-                    let connection = Connection::new(stream, from, place, Arc::clone(&served));
-                    connections.spawn(connection.run());
+                accepted = accept(&tcp) => {
+                    for (stream, from) in accepted {
+                        let ip = from.ip();
+                        let Some(place) = caps.admit(ip, exempt(ip)) else {
+                            tracing::debug!(%ip, "a connection over the cap was closed");
+                            continue;
+                        };
+                        let connection = Connection::new(stream, from, place, Arc::clone(&served));
+                        connections.spawn(connection.run());
+                    }
+                    // However many come, each of those that are here is served in between.
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -163,18 +170,34 @@ fn acceptor(config: &ServerConfig, http2: bool) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The next connection. Dropping the future loses none.
-async fn accept(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The connections that wait, at most [`AT_ONCE`] of them. Dropping the future loses none.
+///
+/// A herd fills the kernel's queue within milliseconds, and whom it does not hold comes again seconds
+/// later. So it is emptied at each turn, before any of those that came is served.
+async fn accept(tcp: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     loop {
-        match tcp.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
+        let mut accepted = Vec::new();
+        let failed = std::future::poll_fn(|cx| {
+            for _ in 0..AT_ONCE {
+                match tcp.poll_accept(cx) {
+                    Poll::Ready(Ok(connection)) => accepted.push(connection),
+                    Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(error)),
+                    Poll::Pending if accepted.is_empty() => return Poll::Pending,
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(None)
+        });
+        // Else the runtime would end the turn after a fraction of them.
+        match tokio::task::unconstrained(failed).await {
+            Some(error) if accepted.is_empty() => {
                 // Out of file descriptors or memory: the backlog stays readable, so that trying at
                 // once would spin. Any connection that ends wakes the loop earlier.
                 tracing::warn!(%error, "no connection can be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+            _ => return accepted,
         }
     }
 }
@@ -184,5 +207,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
+
+/// How many connections are accepted at one turn: some milliseconds' work.
+const AT_ONCE: usize = 512;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
