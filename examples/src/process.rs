@@ -2,17 +2,35 @@
 
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Writes the log to standard error, as `RUST_LOG` says, else warnings and what matters.
 pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // Only a second call could fail, and then the first one's log stands.
-    let _first = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    if log(asked.as_deref().unwrap_or("info")).is_err() {
+        let _readable = log("info");
+    }
+}
+
+/// Writes the log to standard error: of each module as much as `filter` says, a level or pairs of
+/// module and level.
+///
+/// # Errors
+/// The filter cannot be read.
+pub(crate) fn log(filter: &str) -> Result<(), ParseError> {
+    // Levels by module alone: what else a filter could say takes two engines of regular expressions.
+    let filter: Targets = filter.parse()?;
+    let written = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
+        .finish()
+        .with(filter);
+    // Only a second call could fail, and then the first one's log stands.
+    let _first = written.try_init();
+    Ok(())
 }
 
 /// Lets a test make this process die at the point that `ENROLL_FAILPOINT` names. There is no such

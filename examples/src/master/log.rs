@@ -1,8 +1,6 @@
 //! What the program tells about itself while it runs: on standard error.
 
-use std::io::{IsTerminal as _, stderr};
-
-use tracing_subscriber::EnvFilter;
+use crate::process::log;
 
 use super::failure::Failure;
 
@@ -10,15 +8,9 @@ use super::failure::Failure;
 pub(super) fn start(filter: Option<&str>, default: &str) -> Result<(), Failure> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter.map(str::to_owned).or(from_environment);
-    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(default)).map_err(|cause| {
+    log(filter.as_deref().unwrap_or(default)).map_err(|cause| {
         Failure::usage("the filter of the log cannot be read")
             .because(cause)
             .next("Give a level such as info or debug, or module=level pairs, with --log.")
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
-        .init();
-    Ok(())
+    })
 }
