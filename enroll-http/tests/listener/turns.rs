@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use enroll_http::server::Limits;
+use axum::Router;
+use axum::middleware::map_request;
+use axum::routing::get;
+use enroll_http::server::{Limits, long_lived};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,6 +26,22 @@ async fn who_says_nothing_and_who_has_an_answer_have_no_turn() {
     let asked = Instant::now();
     assert!(is_served(running.addr).await);
     assert!(asked.elapsed() < Duration::from_secs(2), "nobody's turn had to run out");
+}
+
+#[tokio::test]
+async fn a_stream_that_lasts_has_no_turn() {
+    let limits = Limits::new().with_at_once(1);
+    let router = Router::new()
+        .route("/stream", get(std::future::pending::<()>))
+        .layer(map_request(long_lived))
+        .merge(hello());
+    let running = Running::start(router, |l| l.with_limits(limits)).await;
+    let _stream = send(running.addr, b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    // Only then is it sure that it was the first.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked = Instant::now();
+    assert!(is_served(running.addr).await);
+    assert!(asked.elapsed() < Duration::from_secs(1), "nobody's turn had to run out");
 }
 
 #[tokio::test]

@@ -185,6 +185,7 @@ impl Exchange {
         if now.ordinary.remove(&self.key) {
             now.kept_open += 1;
             drop(now);
+            self.activity.turn.end();
             self.activity.changed.notify_one();
         }
     }

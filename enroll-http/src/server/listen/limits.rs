@@ -39,7 +39,7 @@ impl Limits {
     /// Open connections of one IPv4 address or one IPv6 `/64`.
     pub const PER_ADDRESS: usize = 512;
     /// New connections that are worked on at once, each from its first byte until it has its first
-    /// answer, or for two seconds.
+    /// answer or a stream that is [kept open](super::Exchange::keep_open), or for two seconds.
     pub const AT_ONCE: usize = 512;
     /// Time until the first byte of a connection, and again for the rest of its TLS handshake from the
     /// moment it is its turn.

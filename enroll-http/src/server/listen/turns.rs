@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(super) struct Turns(Arc<Semaphore>);
 
-/// One connection's turn: from its first byte until it has its first answer, but no longer than
-/// [`Self::LONGEST`], so that peers which stall hold nobody up for long.
+/// One connection's turn: from its first byte until it has its first answer or a stream that lasts, but
+/// no longer than [`Self::LONGEST`], so that peers which stall hold nobody up for long.
 #[derive(Debug)]
 pub(super) struct Turn(Mutex<Option<OwnedSemaphorePermit>>);
 
