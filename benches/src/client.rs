@@ -28,21 +28,42 @@ impl Target {
         root: &RootCertificate,
         identity: Option<TlsIdentity>,
     ) -> Result<Self, Failure> {
-        let mut tls = ClientTls::new(Arc::new(RootVerifier::master(root)?));
-        if let Some(identity) = identity {
-            tls = tls.with_identity(Arc::new(CertSlot::new(identity)));
-        }
+        Self::over(address, tls(root, identity)?)
+    }
+
+    /// The same, over HTTP/2.
+    pub(crate) fn over_http2(
+        address: SocketAddr,
+        root: &RootCertificate,
+        identity: Option<TlsIdentity>,
+    ) -> Result<Self, Failure> {
+        Self::over(address, tls(root, identity)?.with_http2())
+    }
+
+    fn over(address: SocketAddr, tls: ClientTls) -> Result<Self, Failure> {
         Ok(Self { address, tls: TlsConnector::from(Arc::new(tls.config()?)) })
     }
 
-    /// A fresh connection.
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+    /// A fresh connection, over which nothing was said yet.
+    pub(crate) async fn dial(&self) -> Result<TlsStream<TcpStream>, Failure> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
-        let stream = self.tls.connect(name, tcp).await?;
-        Ok(Connection { stream, received: Vec::with_capacity(8 * 1024) })
+        Ok(self.tls.connect(name, tcp).await?)
     }
+
+    /// A fresh connection to make requests over.
+    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+        Ok(Connection { stream: self.dial().await?, received: Vec::with_capacity(8 * 1024) })
+    }
+}
+
+fn tls(root: &RootCertificate, identity: Option<TlsIdentity>) -> Result<ClientTls, Failure> {
+    let tls = ClientTls::new(Arc::new(RootVerifier::master(root)?));
+    Ok(match identity {
+        Some(identity) => tls.with_identity(Arc::new(CertSlot::new(identity))),
+        None => tls,
+    })
 }
 
 /// A connection over which one request after the other is made.

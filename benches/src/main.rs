@@ -2,6 +2,7 @@
 
 mod bare;
 mod client;
+mod connected;
 mod cpu;
 mod enrollments;
 mod heartbeats;
@@ -20,6 +21,7 @@ mod refusals;
 mod report;
 mod rest;
 mod server;
+mod streams;
 mod tables;
 mod tokens;
 
@@ -63,6 +65,9 @@ struct Cli {
     /// Nodes that a master at rest knows.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     nodes: u32,
+    /// Machines that are connected at once; each needs two file descriptors.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connected: u32,
     /// The directory to measure in; its disk is what is measured.
     #[arg(long, value_name = "DIR")]
     dir: Option<std::path::PathBuf>,
@@ -113,6 +118,7 @@ fn main() -> ExitCode {
         tokens: cli.tokens,
         herd: cli.herd,
         nodes: cli.nodes,
+        connected: cli.connected,
         dir: cli.dir.unwrap_or_else(std::env::temp_dir),
     };
     let parts = if cli.only.is_empty() { Part::value_variants().to_vec() } else { cli.only };

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 
 use crate::measure::Section;
 use crate::{
-    enrollments, heartbeats, herd, issuing, postgres, redemptions, refusals, rest, tables,
+    connected, enrollments, heartbeats, herd, issuing, postgres, redemptions, refusals, rest,
+    tables,
 };
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -20,6 +21,7 @@ pub(crate) struct Plan {
     pub(crate) tokens: u32,
     pub(crate) herd: u32,
     pub(crate) nodes: u32,
+    pub(crate) connected: u32,
     pub(crate) dir: PathBuf,
 }
 
@@ -41,6 +43,8 @@ pub(crate) enum Part {
     Herd,
     /// Heartbeats over kept connections, beside a bare JSON request.
     Heartbeats,
+    /// Machines that are all connected, each with a stream open: memory, and the processor.
+    Connected,
     /// The reference binaries at rest: memory, start-up, size.
     Rest,
     /// What operators do, by the size of the table.
@@ -57,6 +61,7 @@ impl Part {
             Self::Refusals => refusals::measure(plan).await,
             Self::Herd => herd::measure(plan).await,
             Self::Heartbeats => heartbeats::measure(plan).await,
+            Self::Connected => connected::measure(plan).await,
             Self::Rest => rest::measure(plan).await,
             Self::Tables => tables::measure(plan).await,
         }
