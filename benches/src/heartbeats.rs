@@ -68,7 +68,7 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
             rate("16 machines, API key, REST", keyed, keyed_bare),
             cpu(keyed, keyed_bare),
             Figure::alone("240 streams, certificate, gRPC", Unit::PerSecond, streamed.rate.clone()),
-            Figure::alone("  CPU each", Unit::Micros, streamed.cpu.clone()),
+            cpu(streamed, mutual_bare),
             fleet(streamed),
         ],
     })

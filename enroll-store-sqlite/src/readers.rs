@@ -4,8 +4,9 @@
 //! before.
 //!
 //! - **A look-up of a few rows is carried out at once**, on the thread that asks: it takes some ten
-//!   microseconds, which is less than waking another thread twice. It never waits: where no
-//!   connection is free, or another process holds the file, a thread of ours takes it over.
+//!   microseconds, which is less than waking another thread twice. It waits for nobody: where no
+//!   connection is free, or another process holds the file, a thread of ours takes it over. A page
+//!   that neither SQLite nor the operating system has in memory is read from the disk meanwhile.
 //! - **What reads more** goes to such a thread from the start. Threads of our own rather than a
 //!   runtime's blocking pool: the store then needs no particular runtime.
 
@@ -64,6 +65,7 @@ impl Readers {
         self.hand_over(operation, |transaction| transaction.at_one_instant(work)).await
     }
 
+    /// Lets one of the threads carry `work` out, and waits for that.
     async fn hand_over<T, W>(&self, operation: &'static str, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,

@@ -170,15 +170,15 @@ fn acceptor(config: &ServerConfig, http2: bool) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The connections that wait, at most [`AT_ONCE`] of them. Dropping the future loses none.
+/// The connections that wait, at most [`ACCEPTED`] of them. Dropping the future loses none.
 ///
 /// A herd fills the kernel's queue within milliseconds, and whom it does not hold comes again seconds
-/// later. So it is emptied at each turn, before any of those that came is served.
+/// later. So it is emptied each time, before any of those that came is served.
 async fn accept(tcp: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     loop {
         let mut accepted = Vec::new();
         let failed = std::future::poll_fn(|cx| {
-            for _ in 0..AT_ONCE {
+            for _ in 0..ACCEPTED {
                 match tcp.poll_accept(cx) {
                     Poll::Ready(Ok(connection)) => accepted.push(connection),
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
@@ -189,7 +189,7 @@ async fn accept(tcp: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
             }
             Poll::Ready(None)
         });
-        // Else the runtime would end the turn after a fraction of them.
+        // Else the runtime would go on with something else after a fraction of them.
         match tokio::task::unconstrained(failed).await {
             Some(error) if accepted.is_empty() => {
                 // Out of file descriptors or memory: the backlog stays readable, so that trying at
@@ -208,7 +208,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// How many connections are accepted at one turn: some milliseconds' work.
-const AT_ONCE: usize = 512;
+/// How many connections are accepted before something else is done: some milliseconds' work.
+const ACCEPTED: usize = 512;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
