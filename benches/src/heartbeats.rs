@@ -68,7 +68,13 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Section, Failure> {
             rate("16 machines, API key, REST", keyed, keyed_bare),
             cpu(keyed, keyed_bare),
             Figure::alone("240 streams, certificate, gRPC", Unit::PerSecond, streamed.rate.clone()),
-            cpu(streamed, mutual_bare),
+            Figure::beside(
+                "  CPU each over gRPC",
+                Unit::Micros,
+                &streamed.cpu,
+                bare,
+                &mutual_bare.cpu,
+            ),
             fleet(streamed),
         ],
     })
