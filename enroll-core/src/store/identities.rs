@@ -79,7 +79,8 @@ pub enum RenewOutcome {
 /// Identities.
 ///
 /// # Contract
-/// - **I1** `member` reads the present state: a revocation that was acknowledged is seen.
+/// - **I1** `member` reads the present state: a revocation that was acknowledged is seen, and a command
+///   that was queued.
 /// - **I2** `mark_used`, in one step and only if the identity is not revoked: records its first use,
 ///   revokes its predecessor, closes the redemption it descends from. Later calls change nothing.
 /// - **I3** `renew`, in one step and only if the predecessor is not revoked and its node is there:
