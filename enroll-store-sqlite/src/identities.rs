@@ -246,7 +246,7 @@ pub(crate) fn insert(
 macro_rules! member_columns {
     () => {
         "EXISTS (SELECT 1 FROM enroll_commands AS command INDEXED BY enroll_commands_open \
-            WHERE command.node_id = identity.node_id AND command.finished_at IS NULL), \
+            WHERE command.node_id = node.id AND command.finished_at IS NULL), \
          node.id IS NOT NULL, \
          identity.id, identity.node_id, identity.node_name, identity.redemption_id, \
          identity.predecessor, identity.kind, identity.serial, identity.key_digest, \
