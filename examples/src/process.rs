@@ -8,10 +8,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Writes the log to standard error, as `RUST_LOG` says, else warnings and what matters.
 pub fn log_to_stderr() {
-    let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    if log(asked.as_deref().unwrap_or("info")).is_err() {
+    if log(asked_in_environment().as_deref().unwrap_or("info")).is_err() {
         let _readable = log("info");
     }
+}
+
+/// What `RUST_LOG` says, if it says anything.
+pub(crate) fn asked_in_environment() -> Option<String> {
+    std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty())
 }
 
 /// Writes the log to standard error: of each module as much as `filter` says, a level or pairs of

@@ -1,13 +1,12 @@
 //! What the program tells about itself while it runs: on standard error.
 
-use crate::process::log;
+use crate::process::{asked_in_environment, log};
 
 use super::failure::Failure;
 
 /// Starts the log. `filter` comes before the variable `RUST_LOG`, and that before `default`.
 pub(super) fn start(filter: Option<&str>, default: &str) -> Result<(), Failure> {
-    let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let filter = filter.map(str::to_owned).or(from_environment);
+    let filter = filter.map(str::to_owned).or_else(asked_in_environment);
     log(filter.as_deref().unwrap_or(default)).map_err(|cause| {
         Failure::usage("the filter of the log cannot be read")
             .because(cause)
