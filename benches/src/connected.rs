@@ -13,8 +13,8 @@ use crate::process::Server;
 use crate::server::What;
 use crate::streams::Line;
 
-/// Each machine beats this often, ten times as often as the default: the fleet costs its master what one
-/// ten times as large costs.
+/// Each machine beats this often, ten times as often as the default: as many beats as of ten times as many
+/// machines, but the look at who may stay, once a second, only of these.
 const BETWEEN: Duration = Duration::from_secs(3);
 
 /// How many beats of each are measured.
