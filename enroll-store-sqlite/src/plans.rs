@@ -48,6 +48,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("successor", identities::SUCCESSOR),
     ("renewable", identities::RENEWABLE),
     ("standing", identities::STANDING),
+    ("touched_ends", identities::TOUCHED_ENDS),
+    ("touched", identities::TOUCHED),
     ("use_identity", identities::USE_IDENTITY),
     ("revoke_identity", identities::REVOKE_IDENTITY),
     ("revoke_identities_of_node", identities::REVOKE_IDENTITIES_OF_NODE),

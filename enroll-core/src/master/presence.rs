@@ -1,15 +1,19 @@
 //! Members whose streams stay open: whether their identities still hold, and who is called.
 //!
-//! - **The store is asked, once for all**: every [`CHECK`] one look-up says which identities hold and
-//!   whose nodes have commands queued, however many streams there are. So what another master revoked
-//!   or queued is known here within a second.
+//! - **The store is asked, once for all**: every [`CHECK`] it names the nodes that were touched, and is
+//!   asked which of their identities hold and whether they have commands queued. So what another master
+//!   revoked or queued is known here within a second, and what rests costs nothing, however many
+//!   streams there are.
+//! - **Who is new is asked about**: the identity was looked up before its first stream was known here.
+//! - **Now and then everybody is**: every [`WHOLE`], so that no mark has to be good for longer, and that
+//!   a store which was taken back is noticed.
 //! - **A heartbeat counts once the store has said, after it came, that its identity holds**: one that
 //!   came between a revocation and the end of its stream never counts.
 //! - **Whoever cannot be confirmed is not a member**: when the store has been silent for [`PATIENCE`],
 //!   every stream ends.
 //! - No task lives while nobody is watched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -19,10 +23,12 @@ use tokio::time::Instant;
 
 use super::members::{AuthenticatedNode, Unauthorized};
 use crate::model::{Clock, Facts, IdentityId, NodeId, Timestamp};
-use crate::store::{Beat, Store};
+use crate::store::{Beat, Mark, Standing, Store, StoreError};
 
 /// How often the store is asked.
 const CHECK: Duration = Duration::from_millis(400);
+/// How often it is asked about everybody.
+const WHOLE: Duration = Duration::from_secs(30);
 /// How long the store may be silent before every stream ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,10 +38,26 @@ pub(super) struct Watches(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Store>,
     held: Mutex<HashMap<IdentityId, Held>>,
-    /// Who writes what was heard, one at a time.
-    writing: tokio::sync::Mutex<()>,
+    /// Who looks and writes what was heard, one at a time.
+    looked: tokio::sync::Mutex<Looked>,
     heard: AtomicU64,
     dropped: AtomicU64,
+}
+
+/// What the looks before have come to.
+#[derive(Default)]
+struct Looked {
+    /// How far the store was looked at, and when it was asked about everybody.
+    known: Option<(Mark, Instant)>,
+    /// When the store last answered.
+    answered: Option<Instant>,
+}
+
+/// What a look begins with. All of it was there before the store is asked.
+struct Present {
+    heard: Vec<(IdentityId, Beat)>,
+    /// Who was not asked about yet.
+    new: Vec<IdentityId>,
 }
 
 /// One identity with open streams.
@@ -43,8 +65,10 @@ struct Held {
     node_id: NodeId,
     expires_at: Option<Timestamp>,
     streams: usize,
-    /// When the store last said that it holds.
-    confirmed: Instant,
+    /// Whether the store is to be asked about it, touched or not.
+    new: bool,
+    /// When it was looked up for the first stream.
+    since: Instant,
     /// The heartbeats since the last look, as one.
     heard: Option<Beat>,
     seen: Sender<Seen>,
@@ -79,9 +103,9 @@ pub struct Watch {
 
 impl Watches {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        let (held, writing) = (Mutex::default(), tokio::sync::Mutex::const_new(()));
+        let (held, looked) = (Mutex::default(), tokio::sync::Mutex::default());
         let (heard, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Shared { store, held, writing, heard, dropped }))
+        Self(Arc::new(Shared { store, held, looked, heard, dropped }))
     }
 
     /// Watches one more stream of `caller`; `None` where `most` are open.
@@ -159,69 +183,107 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the store about everybody, ends whom it does not know, and writes what was heard of the
-    /// others.
+    /// Asks the store, ends whom it does not know, and writes what was heard of the others.
     async fn look(&self, at: Timestamp) {
-        let _alone = self.writing.lock().await;
-        let asked = self.ask();
-        if asked.is_empty() {
-            return;
-        }
-        let ids = asked.iter().map(|(id, _)| *id).collect();
-        match self.store.standing(ids).await {
-            Ok(standing) => {
-                let standing = standing.into_iter().map(|it| (it.id, it.called)).collect();
-                let beats = self.judge(asked, &standing, at);
-                self.write(beats).await;
+        let mut looked = self.looked.lock().await;
+        let Some(present) = self.present() else { return };
+        match self.ask(&mut looked, &present).await {
+            Ok((asked, standing)) => {
+                looked.answered = Some(Instant::now());
+                self.judge(asked, standing, at);
+                self.write(self.of_members(present.heard)).await;
             }
             Err(cause) => {
                 tracing::warn!(%cause, "members with open streams cannot be confirmed");
-                self.put_back(asked);
+                looked.known = None;
+                self.put_back(present.heard, looked.answered);
             }
         }
     }
 
-    /// Everybody, and what was heard of them until now.
-    fn ask(&self) -> Vec<(IdentityId, Option<Beat>)> {
-        self.held().iter_mut().map(|(id, held)| (*id, held.heard.take())).collect()
+    /// What was heard until now and who is new; `None` where nobody is there.
+    fn present(&self) -> Option<Present> {
+        let mut present = Present { heard: Vec::new(), new: Vec::new() };
+        let mut members = self.held();
+        for (id, held) in &mut *members {
+            present.heard.extend(held.heard.take().map(|beat| (*id, beat)));
+            if held.new {
+                present.new.push(*id);
+            }
+        }
+        (!members.is_empty()).then_some(present)
     }
 
-    fn judge(
+    /// Asks about those who are new or were touched, or about everybody; says who they were, and which
+    /// of them hold.
+    async fn ask(
         &self,
-        asked: Vec<(IdentityId, Option<Beat>)>,
-        standing: &HashMap<IdentityId, bool>,
-        at: Timestamp,
-    ) -> Vec<Beat> {
+        looked: &mut Looked,
+        present: &Present,
+    ) -> Result<(Vec<IdentityId>, Vec<Standing>), StoreError> {
+        let known = looked.known.filter(|(_, whole)| whole.elapsed() < WHOLE);
+        let touched = self.store.touched(known.map(|(mark, _)| mark)).await?;
+        let (asked, whole) = match (known, touched.nodes) {
+            (Some((_, whole)), Some(nodes)) => (self.of_nodes(nodes, &present.new), whole),
+            _ => (self.held().keys().copied().collect(), Instant::now()),
+        };
+        let standing = match asked.is_empty() {
+            true => Vec::new(),
+            false => self.store.standing(asked.clone()).await?,
+        };
+        looked.known = Some((touched.mark, whole));
+        Ok((asked, standing))
+    }
+
+    /// The identities of these nodes, and those that are `new`.
+    fn of_nodes(&self, nodes: Vec<NodeId>, new: &[IdentityId]) -> Vec<IdentityId> {
+        if nodes.is_empty() {
+            return new.to_vec();
+        }
+        let nodes: HashSet<_> = nodes.into_iter().collect();
+        let members = self.held();
+        let touched = members.iter().filter(|(_, held)| !held.new && nodes.contains(&held.node_id));
+        touched.map(|(id, _)| *id).chain(new.iter().copied()).collect()
+    }
+
+    /// Ends whom the store does not know and who is past their time, and calls who has commands.
+    fn judge(&self, asked: Vec<IdentityId>, standing: Vec<Standing>, at: Timestamp) {
+        let standing: HashMap<_, _> = standing.into_iter().map(|it| (it.id, it.called)).collect();
         let mut members = self.held();
-        let mut beats = Vec::new();
-        for (id, heard) in asked {
+        for id in asked {
             let Some(held) = members.get_mut(&id) else { continue };
             match standing.get(&id) {
                 None => held.end(WatchEnd::Unauthorized(Unauthorized::Revoked)),
-                Some(_) if held.expires_at.is_some_and(|end| at >= end) => {
-                    held.end(WatchEnd::Unauthorized(Unauthorized::Expired));
-                }
                 Some(called) => {
-                    held.confirmed = Instant::now();
-                    beats.extend(heard);
+                    held.new = false;
                     if *called {
                         held.call();
                     }
                 }
             }
         }
-        beats
+        for held in members.values().filter(|held| held.expires_at.is_some_and(|end| at >= end)) {
+            held.end(WatchEnd::Unauthorized(Unauthorized::Expired));
+        }
+    }
+
+    /// What was heard of those that are still members.
+    fn of_members(&self, heard: Vec<(IdentityId, Beat)>) -> Vec<Beat> {
+        let members = self.held();
+        let is_member = |id: &IdentityId| members.get(id).is_some_and(|held| !held.is_over());
+        heard.into_iter().filter(|(id, _)| is_member(id)).map(|(_, beat)| beat).collect()
     }
 
     /// Nobody could say: what was heard waits for the next look, or for the end.
-    fn put_back(&self, asked: Vec<(IdentityId, Option<Beat>)>) {
+    fn put_back(&self, heard: Vec<(IdentityId, Beat)>, answered: Option<Instant>) {
         let mut members = self.held();
-        for (id, heard) in asked {
+        for (id, earlier) in heard {
             let Some(held) = members.get_mut(&id) else { continue };
-            if let Some(earlier) = heard {
-                held.heard = Some(merged(earlier, held.heard.take()));
-            }
-            if held.confirmed.elapsed() >= PATIENCE {
+            held.heard = Some(merged(earlier, held.heard.take()));
+        }
+        for held in members.values_mut() {
+            let confirmed = answered.map_or(held.since, |answered| answered.max(held.since));
+            if confirmed.elapsed() >= PATIENCE {
                 let lost = held.heard.take().is_some();
                 self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
                 held.end(WatchEnd::Unavailable);
@@ -248,7 +310,8 @@ impl Held {
             node_id: caller.node.id,
             expires_at: caller.identity.expires_at,
             streams: 0,
-            confirmed: Instant::now(),
+            new: true,
+            since: Instant::now(),
             heard: None,
             seen,
         }
@@ -260,12 +323,17 @@ impl Held {
             seen.ended.take_if(|why| *why == WatchEnd::Unavailable).is_some()
         });
         if revived {
-            self.confirmed = Instant::now();
+            self.new = true;
+            self.since = Instant::now();
         }
     }
 
     fn call(&self) {
         self.seen.send_modify(|seen| seen.calls = seen.calls.wrapping_add(1));
+    }
+
+    fn is_over(&self) -> bool {
+        self.seen.borrow().ended.is_some()
     }
 
     fn end(&self, why: WatchEnd) {

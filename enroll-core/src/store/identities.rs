@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use crate::model::{
-    BearerDigest, CredentialKind, Event, IdentityId, IdentityRecord, NodeRecord, Serial, Sha256,
-    Timestamp,
+    BearerDigest, CredentialKind, Event, IdentityId, IdentityRecord, NodeId, NodeRecord, Serial,
+    Sha256, Timestamp,
 };
 
 /// By what a presented credential is found.
@@ -38,6 +38,21 @@ pub struct Standing {
     pub id: IdentityId,
     /// Whether a command for its node is queued.
     pub called: bool,
+}
+
+/// How far a store was looked at; a number that only the store which gave it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store makes it")]
+pub struct Mark(pub u64);
+
+/// What [`touched`](Identities::touched) found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store builds every field")]
+pub struct Touched {
+    /// What to ask with the next time.
+    pub mark: Mark,
+    /// The nodes, in any order; `None` where the store cannot tell, so that any may be one.
+    pub nodes: Option<Vec<NodeId>>,
 }
 
 /// Whether a first use was recorded.
@@ -91,6 +106,10 @@ pub enum RenewOutcome {
 ///   revoked or not, as it stands now, and no other.
 /// - **I6** `standing` reads the present state, as `member` does: of the identities asked about it
 ///   names exactly those that are not revoked and whose node is there, each once.
+/// - **I7** `touched` names every node of which, since the call that returned the mark, an identity was
+///   revoked or a command was queued; it may name more. What it does not name because it happened
+///   before the mark was given, a `standing` that is asked after sees. Where it cannot tell, because
+///   there is no mark or too much has happened since, it says so, and never leaves a node out.
 #[async_trait]
 pub trait Identities: Send + Sync {
     /// The identity of this key, revoked or not, and its node.
@@ -104,6 +123,13 @@ pub trait Identities: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError>;
+
+    /// Where something may have changed in what `standing` says since a mark was given; without a
+    /// mark, only a mark to begin with.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn touched(&self, since: Option<Mark>) -> Result<Touched, StoreError>;
 
     /// Records a first use.
     ///

@@ -24,7 +24,7 @@ mod tokens;
 pub use commands::{Commands, Finish, QueueOutcome};
 pub use error::{StoreError, StoreErrorKind};
 pub use identities::{
-    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, UseOutcome,
+    Identities, IdentityKey, Mark, Member, RenewOutcome, Renewal, Standing, Touched, UseOutcome,
 };
 pub use journal::{ATTEMPTS_PER_NAME, EVENTS, Journal, UNPROVEN_ATTEMPTS};
 pub use masters::{Fence, Masters};

@@ -87,6 +87,7 @@ pub enum Operation {
     RecordBeats,
     Member,
     Standing,
+    Touched,
     MarkUsed,
     Successor,
     External,
@@ -186,6 +187,7 @@ macro_rules! __store_methods {
         Standing standing(
             ids: Vec<$crate::model::IdentityId>
         ) -> Vec<$crate::store::Standing>;
+        Touched touched(since: Option<$crate::store::Mark>) -> $crate::store::Touched;
         MarkUsed mark_used(
             id: $crate::model::IdentityId,
             at: $crate::model::Timestamp

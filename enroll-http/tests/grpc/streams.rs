@@ -200,14 +200,14 @@ async fn while_the_store_is_silent_streams_end_after_a_while_and_no_beat_is_lost
     beats.beat().await;
     until("it is heard", async || last_seen(&fleet, "worker-1").await.is_some()).await;
     let silent = |count| (0..count).map(|_| Fault::Before(StoreErrorKind::Unavailable));
-    fleet.store.script(Operation::Standing, silent(4));
+    fleet.store.script(Operation::Touched, silent(4));
     let at = fleet.clock.advance(Duration::from_secs(60));
     beats.beat().await;
     until("it is, as soon as the store answers", async || {
         last_seen(&fleet, "worker-1").await == Some(at)
     })
     .await;
-    fleet.store.script(Operation::Standing, silent(1000));
+    fleet.store.script(Operation::Touched, silent(1000));
     assert_refused(&beats.end().await, Code::Unavailable, "unavailable");
 }
 

@@ -11,3 +11,4 @@ mod proxy;
 mod redemption;
 mod support;
 mod tls;
+mod touched;

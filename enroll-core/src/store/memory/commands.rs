@@ -24,6 +24,7 @@ impl Commands for MemoryStore {
         state.last_command += 1;
         let place = (command.node_id, state.last_command);
         state.command_places.insert(command.id, place);
+        state.touch(command.node_id);
         state.commands.insert(place, command);
         state.journal(event);
         self.changed();

@@ -8,7 +8,8 @@ use crate::model::{
     Sha256, Timestamp,
 };
 use crate::store::{
-    Identities, IdentityKey, Member, RenewOutcome, Renewal, Standing, StoreError, UseOutcome,
+    Identities, IdentityKey, Mark, Member, RenewOutcome, Renewal, Standing, StoreError, Touched,
+    UseOutcome,
 };
 
 #[async_trait]
@@ -33,6 +34,18 @@ impl Identities for MemoryStore {
     async fn standing(&self, ids: Vec<IdentityId>) -> Result<Vec<Standing>, StoreError> {
         let state = self.state();
         Ok(ids.into_iter().filter_map(|id| state.standing(id)).collect())
+    }
+
+    async fn touched(&self, since: Option<Mark>) -> Result<Touched, StoreError> {
+        let state = self.state();
+        // As many of the last as happened since, if that many are kept.
+        let count = since.and_then(|since| state.touches.checked_sub(since.0));
+        let first = count.and_then(|count| {
+            let count = usize::try_from(count).ok()?;
+            state.touched.len().checked_sub(count)
+        });
+        let nodes = first.map(|first| state.touched.range(first..).copied().collect());
+        Ok(Touched { mark: Mark(state.touches), nodes })
     }
 
     async fn mark_used(&self, id: IdentityId, at: Timestamp) -> Result<UseOutcome, StoreError> {
@@ -102,8 +115,9 @@ impl State {
         }
         identity.first_used_at = Some(at);
         let (predecessor, redemption) = (identity.predecessor, identity.redemption_id);
-        if let Some(predecessor) = predecessor.and_then(|id| self.identity_mut(id)) {
-            predecessor.revoked_at.get_or_insert(at);
+        if let Some(predecessor) = predecessor.and_then(|id| self.identity(id)) {
+            let (predecessor, node) = (predecessor.id, predecessor.node_id);
+            self.revoke_identities(node, at, |identity| identity.id == predecessor);
         }
         if let Some(redemption) = self.redemption_mut(redemption) {
             redemption.closed_at.get_or_insert(at);
@@ -123,14 +137,11 @@ impl State {
         }
         let (predecessor, node) = (predecessor.id, predecessor.node_id);
         let kind = renewal.successor.credential.kind();
-        for identity in self.identities_of_mut(node) {
-            if identity.predecessor == Some(predecessor)
+        self.revoke_identities(node, renewal.at, |identity| {
+            identity.predecessor == Some(predecessor)
                 && identity.first_used_at.is_none()
                 && identity.credential.kind() == kind
-            {
-                identity.revoked_at.get_or_insert(renewal.at);
-            }
-        }
+        });
         self.insert_identity(renewal.successor);
         self.journal(renewal.event);
         Ok(RenewOutcome::Renewed)

@@ -62,6 +62,9 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+/// How many nodes that were touched last are kept.
+const TOUCHED: usize = 1000;
+
 /// What a credential is found by, and unique in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum CredentialKey {
@@ -106,6 +109,9 @@ struct State {
     events: VecDeque<JournalledEvent>,
     /// Who does what, and until when.
     duties: BTreeMap<String, (MasterId, Instant)>,
+    /// The nodes that were touched last, and how many were in all.
+    touched: VecDeque<NodeId>,
+    touches: u64,
     last_seq: u64,
 }
 
@@ -157,9 +163,28 @@ impl State {
         self.identities.insert((identity.node_id, identity.id), identity);
     }
 
-    fn revoke_identities(&mut self, node: NodeId, at: Timestamp) {
-        for identity in self.identities_of_mut(node) {
+    /// Revokes those of a node's identities that `which` says.
+    fn revoke_identities(
+        &mut self,
+        node: NodeId,
+        at: Timestamp,
+        which: impl Fn(&IdentityRecord) -> bool,
+    ) {
+        let mut revoked = false;
+        for identity in self.identities_of_mut(node).filter(|identity| which(identity)) {
+            revoked |= identity.revoked_at.is_none();
             identity.revoked_at.get_or_insert(at);
+        }
+        if revoked {
+            self.touch(node);
+        }
+    }
+
+    fn touch(&mut self, node: NodeId) {
+        self.touches += 1;
+        self.touched.push_back(node);
+        if self.touched.len() > TOUCHED {
+            self.touched.pop_front();
         }
     }
 

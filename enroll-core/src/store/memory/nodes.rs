@@ -69,7 +69,7 @@ impl Nodes for MemoryStore {
         state.node_names.remove(&node.id);
         state.deleted.insert(name.clone(), at);
         state.forget_commands(node.id, |_| true);
-        state.revoke_identities(node.id, at);
+        state.revoke_identities(node.id, at, |_| true);
         state.revoke_bound(name, at);
         state.close_redemptions(name, at);
         state.journal(event);

@@ -158,7 +158,7 @@ impl State {
         let node = self.enrolled(&redeem);
         self.journal(redeem.event());
         self.insert_attempt(redeem.attempt());
-        self.revoke_identities(node.id, redeem.at);
+        self.revoke_identities(node.id, redeem.at, |_| true);
         self.close_redemptions(&node.name, redeem.at);
         self.insert_node(node.clone());
         for mut identity in redeem.identities {
@@ -202,11 +202,9 @@ impl State {
         let redemption = redeliver.redelivery.redemption().id;
         for replacement in &redeliver.replacements {
             let kind = replacement.credential.kind();
-            for identity in self.identities_of_mut(node.id) {
-                if identity.redemption_id == redemption && identity.credential.kind() == kind {
-                    identity.revoked_at.get_or_insert(redeliver.at);
-                }
-            }
+            self.revoke_identities(node.id, redeliver.at, |identity| {
+                identity.redemption_id == redemption && identity.credential.kind() == kind
+            });
         }
         for mut replacement in redeliver.replacements {
             replacement.node_id = node.id;

@@ -39,7 +39,7 @@ async fn renew(fleet: &Fleet, renewal: Renewal) -> RenewOutcome {
 }
 
 /// Renews `identity`, against which nothing stands.
-async fn renewed(fleet: &Fleet, identity: &IdentityRecord) -> IdentityRecord {
+pub(super) async fn renewed(fleet: &Fleet, identity: &IdentityRecord) -> IdentityRecord {
     let renewal = renewal(fleet, identity);
     let successor = renewal.successor.clone();
     let outcome = renew(fleet, renewal).await;
@@ -47,7 +47,7 @@ async fn renewed(fleet: &Fleet, identity: &IdentityRecord) -> IdentityRecord {
     successor
 }
 
-async fn mark_used(fleet: &Fleet, identity: &IdentityRecord, secs: u64) -> UseOutcome {
+pub(super) async fn mark_used(fleet: &Fleet, identity: &IdentityRecord, secs: u64) -> UseOutcome {
     some(fleet.store.mark_used(identity.id, at(secs)).await)
 }
 

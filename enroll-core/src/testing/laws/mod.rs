@@ -20,6 +20,7 @@ pub mod redelivery;
 pub mod settings;
 pub mod token_lists;
 pub mod tokens;
+pub mod touched;
 pub mod uses;
 
 /// Hands every law, by noun, to the macro named first, which also gets what stands in brackets.
@@ -182,6 +183,12 @@ macro_rules! __store_laws {
                 i5_an_external_identity_is_found_by_its_name
                 i6_of_many_those_are_named_that_hold
                 i6_a_queued_command_is_told
+            ;
+            touched:
+                i7_every_way_to_touch_a_node_names_it
+                i7_where_nothing_was_taken_nobody_is_named
+                i7_without_a_mark_it_cannot_tell
+                i7_of_many_touched_at_once_none_is_left_out
             ;
             commands:
                 q1_commands_are_handed_over_in_their_order
