@@ -328,7 +328,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/enroll.v1.Fleet/Heartbeat",
             );
@@ -354,7 +354,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/enroll.v1.Fleet/ReportMetrics",
             );
@@ -381,7 +381,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/enroll.v1.Fleet/ReportEvents",
             );
@@ -408,7 +408,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static("/enroll.v1.Fleet/Commands");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("enroll.v1.Fleet", "Commands"));
@@ -430,7 +430,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/enroll.v1.Fleet/Acknowledge",
             );
@@ -452,7 +452,7 @@ pub mod fleet_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::fleet::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static("/enroll.v1.Fleet/Renew");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("enroll.v1.Fleet", "Renew"));
@@ -631,7 +631,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HeartbeatSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -678,7 +678,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportMetricsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -725,7 +725,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -771,7 +771,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CommandsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -814,7 +814,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AcknowledgeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -857,7 +857,7 @@ pub mod fleet_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::fleet::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -3,6 +3,7 @@
 //! [`v1`] is generated from `proto/enroll/v1/fleet.proto`, which is where the contract stands, and
 //! checked in, so that nobody who uses this crate needs a compiler for it.
 
+mod codec;
 mod messages;
 mod status;
 
