@@ -87,7 +87,9 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
             let limiter = Arc::new(AddressLimiter::new(per_minute));
             let options = EnrollOptions::new().with_limiter(limiter);
             let listener = Listener::new(tcp, enroll_router(enroller, options));
-            spawn(listener.with_tls(tls.config()?));
+            // All clients here have one address, and are as many as a fleet's.
+            let limits = Limits::new().with_connections(16_384).with_per_address(16_384);
+            spawn(listener.with_tls(tls.config()?).with_limits(limits));
         }
         What::Steady => {
             let router = steady_router(enroller(&args, &authority).await?, SteadyOptions::new());
@@ -124,10 +126,8 @@ async fn enroller(args: &ServeArgs, authority: &Arc<Authority>) -> Result<Arc<En
     }))
 }
 
-/// All clients here have one address, and are as many as a fleet's.
 fn spawn(listener: Listener) {
-    let limits = Limits::new().with_connections(16_384).with_per_address(16_384);
-    tokio::spawn(listener.with_limits(limits).serve(std::future::pending()));
+    tokio::spawn(listener.serve(std::future::pending()));
 }
 
 fn spawn_bare(tcp: TcpListener, tls: Arc<ServerConfig>) {

@@ -49,6 +49,18 @@ pub fn arm_failpoint() {
     }
 }
 
+/// Lets this process open as many files as it may: a connection is one, and what a shell grants by
+/// default is a thousand.
+pub(crate) fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(cause) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%cause, ?current, "the limit of open files cannot be raised");
+    }
+}
+
 /// Resolves when the process is asked to end, by SIGTERM or SIGINT.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -90,6 +102,13 @@ pub fn span(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_grants() {
+        raise_descriptors();
+        let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!(granted.current, granted.maximum);
+    }
 
     #[test]
     fn spans_are_read_with_their_units() {

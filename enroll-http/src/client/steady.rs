@@ -73,7 +73,8 @@ impl Steady {
         me: &Credentials,
         path: &str,
     ) -> Result<RequestBuilder, CallError> {
-        Ok(self.built(master, tls(master, &root(me)?)?)?.post(self.url(me, path)?))
+        let client = built(tls(master, &root(me)?)?, &self.options(master))?;
+        Ok(client.post(self.url(me, path)?))
     }
 
     /// Where the steady listener is, `host:port`.
@@ -98,14 +99,18 @@ impl Steady {
         {
             return Ok(client.clone());
         }
-        let client = self.built(master, tls_of(master, me)?)?;
+        let options = match me.certificate() {
+            Some(_) => self.options(master).with_idle(HttpOptions::MEMBER_IDLE),
+            None => self.options(master),
+        };
+        let client = built(tls_of(master, me)?, &options)?;
         *kept = Some((name, client.clone()));
         Ok(client)
     }
+}
 
-    fn built(&self, master: &HttpMaster, tls: ClientTls) -> Result<Client, CallError> {
-        tls.config().and_then(|config| http_client(config, &self.options(master))).map_err(setup)
-    }
+fn built(tls: ClientTls, options: &HttpOptions) -> Result<Client, CallError> {
+    tls.config().and_then(|config| http_client(config, options)).map_err(setup)
 }
 
 /// Adds the API key where no certificate identifies the connection.

@@ -15,7 +15,7 @@ use super::TlsError;
 /// |---|---|---|
 /// | connect | [`Self::CONNECT`] | an address that swallows packets is told apart soon |
 /// | whole request | [`Self::REQUEST`] | a master answers in milliseconds, a mesh behind it in seconds |
-/// | idle connections | [`Self::IDLE`], one per host | less than the listener keeps them |
+/// | idle connections | [`Self::IDLE`], one per host | less than a listener keeps them |
 /// | plaintext | refused | a token goes out in the first request |
 ///
 /// Redirects are never followed and proxies of the environment never used: either would show a
@@ -24,6 +24,7 @@ use super::TlsError;
 pub struct HttpOptions {
     connect: Duration,
     request: Duration,
+    idle: Duration,
     plaintext: bool,
     proxy: Option<SocketAddr>,
 }
@@ -35,11 +36,20 @@ impl HttpOptions {
     pub const REQUEST: Duration = Duration::from_secs(30);
     /// Time an unused connection is kept.
     pub const IDLE: Duration = Duration::from_secs(10);
+    /// The same where a certificate shows the listener that a member calls: longer than from one
+    /// heartbeat to the next, and less than the listener keeps it then.
+    pub const MEMBER_IDLE: Duration = Duration::from_secs(60);
 
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { connect: Self::CONNECT, request: Self::REQUEST, plaintext: false, proxy: None }
+        Self {
+            connect: Self::CONNECT,
+            request: Self::REQUEST,
+            idle: Self::IDLE,
+            plaintext: false,
+            proxy: None,
+        }
     }
 
     /// Time to connect, the handshake included.
@@ -53,6 +63,13 @@ impl HttpOptions {
     #[must_use]
     pub const fn with_request_timeout(mut self, request: Duration) -> Self {
         self.request = request;
+        self
+    }
+
+    /// Time an unused connection is kept.
+    #[must_use]
+    pub const fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
         self
     }
 
@@ -107,7 +124,7 @@ pub fn http_client(
         .referer(false)
         .connect_timeout(options.connect)
         .timeout(options.request)
-        .pool_idle_timeout(HttpOptions::IDLE)
+        .pool_idle_timeout(options.idle)
         .pool_max_idle_per_host(1)
         .tcp_nodelay(true);
     let builder = match options.proxy {

@@ -58,12 +58,13 @@ pub(super) enum Overdue {
 impl Activity {
     pub(super) fn new(
         limits: &Limits,
+        idle: Duration,
         turn: Arc<Turn>,
         stopping: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             header: limits.header,
-            idle: limits.idle,
+            idle,
             exchange: limits.exchange,
             now: Mutex::new(Now {
                 started: 0,

@@ -13,6 +13,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use enroll_core::issue::x509::{PeerError, PeerLeaf};
+use enroll_core::model::{NodeName, Subject};
 use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -45,7 +46,7 @@ pub(super) struct Served {
 pub(super) struct Connection {
     stream: TcpStream,
     from: SocketAddr,
-    _place: Place,
+    place: Place,
     served: Arc<Served>,
 }
 
@@ -56,16 +57,16 @@ impl Connection {
         place: Place,
         served: Arc<Served>,
     ) -> Self {
-        Self { stream, from, _place: place, served }
+        Self { stream, from, place, served }
     }
 
     pub(super) async fn run(self) {
-        let Self { stream, from, _place, served } = self;
+        let Self { stream, from, place, served } = self;
         // Without it the answer waits for the peer's delayed acknowledgement; nothing else fails.
         drop(stream.set_nodelay(true));
         let Some(turn) = served.turn(&stream).await else { return };
         // Boxed, so that who waits for its turn does not hold the room for all that comes after.
-        let mut work = Box::pin(work(stream, from, &turn, &served));
+        let mut work = Box::pin(work(stream, from, place, &turn, &served));
         tokio::select! {
             () = work.as_mut() => return,
             () = tokio::time::sleep(Turn::LONGEST) => turn.end(),
@@ -92,17 +93,34 @@ impl Served {
     }
 }
 
-async fn work(stream: TcpStream, from: SocketAddr, turn: &Arc<Turn>, served: &Served) {
+async fn work(
+    stream: TcpStream,
+    from: SocketAddr,
+    mut place: Place,
+    turn: &Arc<Turn>,
+    served: &Served,
+) {
     let stream = Socket::new(stream);
+    let idle = served.limits.idle;
     let Some(acceptor) = &served.tls else {
-        return exchange(stream, Peer { from, certificate: None }, turn, served).await;
+        return exchange(stream, Peer { from, certificate: None }, idle, turn, served).await;
     };
     let Some(stream) = handshake(acceptor, stream, served).await else {
         tracing::debug!(%from, "no TLS session came about");
         return;
     };
     match client_certificate(&stream) {
-        Ok(certificate) => exchange(stream, Peer { from, certificate }, turn, served).await,
+        Ok(certificate) => {
+            let idle = match certificate.as_ref().and_then(member) {
+                Some(name) if !place.prove(name) => {
+                    tracing::debug!(%from, %name, "a member's connection over the cap was closed");
+                    return;
+                }
+                Some(_) if !place.is_crowded() => served.limits.member_idle,
+                _ => idle,
+            };
+            exchange(stream, Peer { from, certificate }, idle, turn, served).await;
+        }
         Err(error) => tracing::debug!(%from, %error, "the client is no member"),
     }
 }
@@ -137,12 +155,20 @@ fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertifica
     presented.map(|leaf| PeerLeaf::parse(leaf).map(PeerCertificate::new)).transpose()
 }
 
+/// The node that a certificate is of, if it is of one.
+fn member(certificate: &PeerCertificate) -> Option<&NodeName> {
+    match certificate.leaf().id().subject() {
+        Subject::Node(name) => Some(name),
+        _ => None,
+    }
+}
+
 /// Serves the exchanges of one connection until it ends or is out of time.
-async fn exchange<I>(io: I, peer: Peer, turn: &Arc<Turn>, served: &Served)
+async fn exchange<I>(io: I, peer: Peer, idle: Duration, turn: &Arc<Turn>, served: &Served)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Activity::new(&served.limits, Arc::clone(turn), served.stopping.clone());
+    let activity = Activity::new(&served.limits, idle, Arc::clone(turn), served.stopping.clone());
     let service =
         Exchanges { router: served.router.clone(), peer, activity: Arc::clone(&activity) };
     let builder = http(&served.limits, served.http2);
@@ -313,10 +339,10 @@ mod tests {
         let (_client, (stream, from)) = (client.unwrap(), accepted.unwrap());
         let (_stop, stopping) = watch::channel(false);
         let limits = Limits::new();
+        let place = Caps::new(&limits).admit(from.ip(), false).unwrap();
         let turns = Turns::new(1);
         let served =
             Served { router: Router::new(), tls: None, http2: false, limits, turns, stopping };
-        let place = Caps::new(1, 1).admit(from.ip(), false).unwrap();
         let waiting = Connection::new(stream, from, place, Arc::new(served)).run();
         assert!(size_of_val(&waiting) <= 1024, "{} bytes", size_of_val(&waiting));
     }

@@ -7,36 +7,50 @@ use std::time::Duration;
 /// # Defaults
 /// | what | default | because |
 /// |---|---|---|
-/// | connections in all | [`Self::CONNECTIONS`] | memory and file descriptors stay under a bound |
+/// | connections of strangers | [`Self::CONNECTIONS`] | memory and file descriptors stay under a bound |
 /// | connections per address | [`Self::PER_ADDRESS`] | one address cannot take them all; many workers may share one NAT |
+/// | connections of members | [`Self::MEMBERS`] | a fleet is connected all the time, through one address perhaps |
+/// | connections per member | [`Self::PER_MEMBER`] | one machine cannot take them all |
 /// | new connections worked on at once | [`Self::AT_ONCE`] | a herd that is served together is served late, and takes its memory at once |
 /// | TLS handshake | [`Self::HANDSHAKE`] | a slow link needs three round trips, not more |
 /// | first request head | [`Self::HEADER`] | a socket that never speaks costs the same as one that works |
 /// | whole exchange | [`Self::EXCHANGE`] | from the head of a request to the last byte of its answer |
 /// | idle keep-alive | [`Self::IDLE`] | longer than a client's own pool keeps it, so that the client closes first |
+/// | that of a member | [`Self::MEMBER_IDLE`] | longer than the time between two heartbeats: a handshake costs as much as ten of them |
 /// | drain at shutdown | [`Self::DRAIN`] | a service manager kills after some thirty seconds |
 /// | head of a request | [`Self::HEADER_BYTES`] | 431 (RFC 6585 §5) beyond it |
 /// | streams per HTTP/2 connection | [`Self::STREAMS`] | a member opens a handful |
+///
+/// A member is who proved a certificate in the handshake whose chain the TLS configuration verified: it
+/// counts by its name, and no more by its address. While more than half of the places of members are
+/// taken, a new connection of one is kept idle no longer than a stranger's.
 ///
 /// One `/64` counts as one address in IPv6, and an IPv4-mapped address counts as the IPv4 one.
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub(super) connections: usize,
     pub(super) per_address: usize,
+    pub(super) members: usize,
+    pub(super) per_member: usize,
     pub(super) at_once: usize,
     pub(super) handshake: Duration,
     pub(super) header: Duration,
     pub(super) exchange: Duration,
     pub(super) idle: Duration,
+    pub(super) member_idle: Duration,
     pub(super) drain: Duration,
     pub(super) header_bytes: usize,
     pub(super) streams: u32,
 }
 
 impl Limits {
-    /// Open connections in all.
+    /// Open connections of strangers in all.
     pub const CONNECTIONS: usize = 4096;
-    /// Open connections of one IPv4 address or one IPv6 `/64`.
+    /// Open connections of members in all; some 50 KiB each, with a stream open.
+    pub const MEMBERS: usize = 65_536;
+    /// Open connections of one member.
+    pub const PER_MEMBER: usize = 32;
+    /// Open connections of strangers from one IPv4 address or one IPv6 `/64`.
     pub const PER_ADDRESS: usize = 512;
     /// New connections that are worked on at once, each from its first byte until it has its first
     /// answer or a stream that is [kept open](super::Exchange::keep_open), or for two seconds.
@@ -50,6 +64,8 @@ impl Limits {
     pub const EXCHANGE: Duration = Duration::from_secs(60);
     /// Time from the end of one exchange to the head of the next request.
     pub const IDLE: Duration = Duration::from_secs(15);
+    /// The same on a connection of a member, while no more than half of their places are taken.
+    pub const MEMBER_IDLE: Duration = Duration::from_secs(75);
     /// Time that exchanges in flight are given at shutdown.
     pub const DRAIN: Duration = Duration::from_secs(10);
     /// Bytes of the head of a request: its line and all its fields.
@@ -65,28 +81,45 @@ impl Limits {
         Self {
             connections: Self::CONNECTIONS,
             per_address: Self::PER_ADDRESS,
+            members: Self::MEMBERS,
+            per_member: Self::PER_MEMBER,
             at_once: Self::AT_ONCE,
             handshake: Self::HANDSHAKE,
             header: Self::HEADER,
             exchange: Self::EXCHANGE,
             idle: Self::IDLE,
+            member_idle: Self::MEMBER_IDLE,
             drain: Self::DRAIN,
             header_bytes: Self::HEADER_BYTES,
             streams: Self::STREAMS,
         }
     }
 
-    /// Open connections in all. One more is closed as soon as it is accepted.
+    /// Open connections of strangers in all. One more is closed as soon as it is accepted.
     #[must_use]
     pub const fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Open connections of one IPv4 address or one IPv6 `/64`.
+    /// Open connections of strangers from one IPv4 address or one IPv6 `/64`.
     #[must_use]
     pub const fn with_per_address(mut self, per_address: usize) -> Self {
         self.per_address = per_address;
+        self
+    }
+
+    /// Open connections of members in all. One more is closed as soon as it proved to be one.
+    #[must_use]
+    pub const fn with_members(mut self, connections: usize) -> Self {
+        self.members = connections;
+        self
+    }
+
+    /// Open connections of one member.
+    #[must_use]
+    pub const fn with_per_member(mut self, connections: usize) -> Self {
+        self.per_member = connections;
         self
     }
 
@@ -127,6 +160,13 @@ impl Limits {
         self
     }
 
+    /// The same on a connection of a member, while no more than half of their places are taken.
+    #[must_use]
+    pub const fn with_member_idle(mut self, idle: Duration) -> Self {
+        self.member_idle = idle;
+        self
+    }
+
     /// Time that exchanges in flight are given at shutdown.
     #[must_use]
     pub const fn with_drain(mut self, drain: Duration) -> Self {
@@ -153,5 +193,20 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enroll_core::master::MasterConfig;
+
+    use crate::tls::HttpOptions;
+
+    #[test]
+    fn a_member_reports_over_the_connection_that_it_reported_over_before() {
+        assert!(MasterConfig::HEARTBEAT_INTERVAL < HttpOptions::MEMBER_IDLE);
+        assert!(HttpOptions::MEMBER_IDLE < Limits::MEMBER_IDLE, "the client closes first");
+        assert!(HttpOptions::IDLE < Limits::IDLE, "the client closes first");
     }
 }

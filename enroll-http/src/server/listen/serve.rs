@@ -108,7 +108,7 @@ impl Listener {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let (stop, stopping) = watch::channel(false);
         let Self { tcp, router, tls, http2, limits, exempt } = self;
-        let caps = Caps::new(limits.connections, limits.per_address);
+        let caps = Caps::new(&limits);
         let tls = tls.map(|config| acceptor(&config, http2));
         let drain = limits.drain;
         let turns = Turns::new(limits.at_once);

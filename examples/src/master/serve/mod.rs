@@ -40,6 +40,7 @@ use stop::{Signals, Stop};
 /// Runs a master until a signal ends it.
 pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failure> {
     check(&args)?;
+    crate::process::raise_descriptors();
     let fuser = FuserPlan::of(&args)?;
     let mut secrets = match &args.cluster_secret_path {
         Some(path) => cluster_secret::read(path)?,
