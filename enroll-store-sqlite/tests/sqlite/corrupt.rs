@@ -43,7 +43,7 @@ fn every_operation_on_a_corrupt_database_fails_closed() {
     block_on(async {
         let store = SqliteStore::open(&path).await.unwrap();
         let answers = ask(&store, asked).await;
-        assert_eq!(answers.len(), 37);
+        assert_eq!(answers.len(), 39);
         for (operation, answer) in answers {
             assert_eq!(answer, Some(StoreErrorKind::Broken), "{operation}");
         }
@@ -56,7 +56,7 @@ fn overwrite(path: &Path) {
     let mut statement = connection
         .prepare(
             "SELECT rootpage FROM sqlite_schema
-             WHERE tbl_name NOT IN ('enroll_migrations', 'enroll_probe')",
+             WHERE rootpage > 0 AND tbl_name NOT IN ('enroll_migrations', 'enroll_probe')",
         )
         .unwrap();
     let roots: Vec<u32> =
@@ -190,6 +190,8 @@ async fn ask_about_identities(store: &SqliteStore, asked: &Questions) -> Answers
     vec![
         ("member by serial", kind(store.member(IdentityKey::Serial(*serial)).await)),
         ("member by key", kind(store.member(IdentityKey::ApiKey(api_key)).await)),
+        ("standing", kind(store.standing(vec![id]).await)),
+        ("touched", kind(store.touched(None).await)),
         ("mark_used", kind(store.mark_used(id, AT).await)),
         ("successor", kind(store.successor(id, Sha256::of(b"key")).await)),
         ("renew", kind(store.renew(renewal).await)),
