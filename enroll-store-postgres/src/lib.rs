@@ -22,8 +22,8 @@
 //!
 //! # What it asks of the server
 //! PostgreSQL [`MIN_SERVER`](PostgresStore::MIN_SERVER) or later. The user has to be able to create
-//! tables, all of which begin with `enroll_`, in the first schema of its search path; that may be
-//! shared with other programs. A server on another host is spoken to over TLS alone. [`running`] says
+//! tables and a function, all of which begin with `enroll_`, in the first schema of its search path;
+//! that may be shared with other programs. A server on another host is spoken to over TLS alone. [`running`] says
 //! the rest.
 
 /// What an operator of the database has to know: settings, sizing, failover, poolers, locks.
