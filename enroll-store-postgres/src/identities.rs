@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::rows::{NODE_WIDTH, identity_columns};
 use crate::transaction::Transaction;
-use crate::{PostgresStore, journal, redemptions, rows, values};
+use crate::{PostgresStore, journal, redemptions, rows, touched, values};
 
 #[async_trait]
 impl Identities for PostgresStore {
@@ -34,7 +34,7 @@ impl Identities for PostgresStore {
 
     async fn touched(&self, since: Option<Mark>) -> Result<Touched, StoreError> {
         self.read("look what was touched", &since, |transaction, since| {
-            Box::pin(touched(transaction, *since))
+            Box::pin(touched::since(transaction, *since))
         })
         .await
     }
@@ -118,26 +118,6 @@ async fn standing(
         Some(Standing { id: *id, called })
     };
     Ok(found.await?.into_iter().filter_map(standing).collect())
-}
-
-async fn touched(transaction: Transaction<'_>, since: Option<Mark>) -> Result<Touched, Failure> {
-    let since = since.map(|mark| i64::try_from(mark.0).unwrap_or(i64::MAX));
-    let found = transaction
-        .find(TOUCHED, values![since], |columns| {
-            Ok((Mark(columns.count()?), columns.get::<Option<Vec<Uuid>>>()?))
-        })
-        .await?;
-    let (mark, nodes) = found.ok_or(Failure::Missing("the row of what is kept"))?;
-    let node = |id: Uuid| NodeId::from_bytes(*id.as_bytes());
-    Ok(Touched { mark, nodes: nodes.map(|nodes| nodes.into_iter().map(node).collect()) })
-}
-
-/// Removes what nobody goes on from any more. It is asked for often, and done once a minute.
-pub(crate) async fn trim_touched(transaction: Transaction<'_>) -> Result<(), Failure> {
-    if transaction.execute(TURN_TOUCHED, &[]).await? == 1 {
-        transaction.execute(TRIM_TOUCHED, &[]).await?;
-    }
-    Ok(())
 }
 
 async fn mark_used(
@@ -339,24 +319,6 @@ pub(crate) const INSERT_IDENTITIES: &str = concat!(
         $6::text[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[], $11::text[],
         $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])"
 );
-
-/// `touched` reads the end of `enroll_touched`, from a mark on; absent where the mark is none of these,
-/// or less than all since is kept. It locks nothing.
-pub(crate) const TOUCHED: &str = "SELECT oldest::text::bigint,
-        CASE WHEN $1::bigint BETWEEN kept.floor::text::bigint AND oldest::text::bigint
-        THEN ARRAY(SELECT DISTINCT node_id FROM enroll_touched
-            WHERE xid >= $1::bigint::text::xid8) END
-    FROM enroll_touched_kept AS kept, pg_snapshot_xmin(pg_current_snapshot()) AS oldest
-    WHERE kept.one = 1";
-
-/// `turn_touched` writes one row, once a minute: what was there a turn ago is not kept any more.
-pub(crate) const TURN_TOUCHED: &str = "UPDATE enroll_touched_kept
-    SET floor = next_floor, next_floor = pg_snapshot_xmin(pg_current_snapshot()), turned_at = now()
-    WHERE one = 1 AND turned_at < now() - interval '1 minute'";
-
-/// `trim_touched` removes rows at the front of `enroll_touched`.
-pub(crate) const TRIM_TOUCHED: &str = "DELETE FROM enroll_touched
-    WHERE xid < (SELECT floor FROM enroll_touched_kept WHERE one = 1)";
 
 /// `lock_node_of` locks the node of one identity.
 pub(crate) const LOCK_NODE_OF: &str = "SELECT 1 FROM enroll_nodes

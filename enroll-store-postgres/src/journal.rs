@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::rows::attempt_columns;
 use crate::transaction::Transaction;
-use crate::{PostgresStore, identities, rows};
+use crate::{PostgresStore, rows, touched};
 
 /// After how many operations of one store its events are given their places, if nobody read them.
 const PLACE_EVERY: usize = 256;
@@ -101,7 +101,7 @@ impl PostgresStore {
                     .ok_or(Failure::Missing("the journal's row"))?;
                 transaction.execute(PLACE_EVENTS, crate::values![last]).await?;
                 transaction.execute(TRIM_EVENTS, crate::values![i64::from(EVENTS)]).await?;
-                identities::trim_touched(transaction).await
+                touched::trim(transaction).await
             })
         })
         .await

@@ -58,6 +58,7 @@ pub mod statements;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokens;
+mod touched;
 mod transaction;
 
 use std::fmt;

@@ -49,6 +49,7 @@ pub mod statements;
 #[cfg(feature = "testing")]
 mod temporary;
 mod tokens;
+mod touched;
 mod transaction;
 mod writer;
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, StatementStatus};
 use crate::options::Options;
 use crate::{
     commands, connection, identities, journal, masters, node_list, nodes, redemptions, schema,
-    settings, tokens,
+    settings, tokens, touched,
 };
 
 /// Every statement that has a plan, by the name in its doc.
@@ -48,8 +48,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("successor", identities::SUCCESSOR),
     ("renewable", identities::RENEWABLE),
     ("standing", identities::STANDING),
-    ("touched_ends", identities::TOUCHED_ENDS),
-    ("touched", identities::TOUCHED),
+    ("touched_ends", touched::TOUCHED_ENDS),
+    ("touched", touched::TOUCHED),
     ("use_identity", identities::USE_IDENTITY),
     ("revoke_identity", identities::REVOKE_IDENTITY),
     ("revoke_identities_of_node", identities::REVOKE_IDENTITIES_OF_NODE),
