@@ -41,6 +41,7 @@ mod queue;
 mod readers;
 mod redemptions;
 mod rows;
+mod scheduling;
 mod schema;
 mod settings;
 #[cfg(feature = "statements")]

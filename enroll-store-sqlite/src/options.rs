@@ -16,12 +16,14 @@ use std::time::Duration;
 ///   what a batch of another process takes, and below what a worker waits for an answer.
 /// - [`cache_kib`](Self::with_cache_kib): [`Self::DEFAULT_CACHE_KIB`], which holds the upper levels
 ///   of every index of a million nodes; leaves are cached by the operating system.
+/// - [`batch_scheduling`](Self::with_batch_scheduling): yes.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) queue_bound: NonZeroUsize,
     pub(crate) readers: NonZeroUsize,
     pub(crate) busy_timeout: Duration,
     pub(crate) cache_kib: u32,
+    pub(crate) batch_scheduling: bool,
 }
 
 impl Options {
@@ -42,6 +44,7 @@ impl Options {
             readers: Self::DEFAULT_READERS,
             busy_timeout: Self::DEFAULT_BUSY_TIMEOUT,
             cache_kib: Self::DEFAULT_CACHE_KIB,
+            batch_scheduling: true,
         }
     }
 
@@ -73,6 +76,17 @@ impl Options {
     #[must_use]
     pub const fn with_cache_kib(mut self, kib: u32) -> Self {
         self.cache_kib = kib;
+        self
+    }
+
+    /// Lets the thread that writes wait for its turn on a processor, on Linux, instead of interrupting
+    /// who works there (`SCHED_BATCH`, sched(7)). Where processors are scarce, more operations are then
+    /// committed together and each costs less; where one is free, nothing changes. It takes one system
+    /// call at the start, `sched_setscheduler`: say no under a filter that ends a process for it. One
+    /// that refuses it is fine.
+    #[must_use]
+    pub const fn with_batch_scheduling(mut self, wanted: bool) -> Self {
+        self.batch_scheduling = wanted;
         self
     }
 }

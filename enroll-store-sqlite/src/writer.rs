@@ -3,7 +3,8 @@
 //! - **One writer.** SQLite has one at a time anyway; here nobody waits for a lock to find out.
 //! - **Group commit.** What waits is carried out in one transaction, up to [`MAX_BATCH`] operations,
 //!   and each is answered after the commit, never before. A batch is never waited for: while one is
-//!   being synced to the disk, the next collects by itself.
+//!   being synced to the disk, the next collects by itself. The thread interrupts nobody to begin
+//!   with it ([`scheduling`](crate::scheduling)).
 //! - **One failing operation spoils nothing.** When one fails, panics or has to be undone, its batch is
 //!   rolled back and carried out again, each operation in a savepoint of its own. Hardly any batch has
 //!   such a one, and savepoints are a sixth of what a batch costs.
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::error::{Failure, store_error};
 use crate::options::Options;
 use crate::queue::{Closing, Queue};
+use crate::scheduling;
 use crate::transaction::Transaction;
 
 /// The most operations in one transaction: enough to make the sync cheap, few enough that the first
@@ -41,9 +43,13 @@ impl Writer {
     pub(crate) fn start(connection: Connection, options: &Options) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(options.queue_bound));
         let theirs = Closing::of(&queue);
-        let thread = thread::Builder::new()
-            .name("enroll-writer".into())
-            .spawn(move || run(&connection, theirs.queue()))?;
+        let batch_scheduling = options.batch_scheduling;
+        let thread = thread::Builder::new().name("enroll-writer".into()).spawn(move || {
+            if batch_scheduling {
+                scheduling::interrupt_nobody();
+            }
+            run(&connection, theirs.queue());
+        })?;
         Ok(Self { queue, thread: Some(thread) })
     }
 
@@ -389,5 +395,18 @@ mod tests {
         let wanted = keep(&jobs, 2);
         run_one(&connection, &jobs);
         assert_eq!((kind(wanted), kept(&connection)), (None, vec![2]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_thread_interrupts_nobody_unless_it_is_to() {
+        use preempt_rt::sched::{Pid, Scheduler, get_scheduler};
+
+        for (wanted, policy) in [(true, Scheduler::SCHED_BATCH), (false, Scheduler::SCHED_NORMAL)] {
+            let options = Options::new().with_batch_scheduling(wanted);
+            let writer = Writer::start(database(), &options).unwrap();
+            let its_policy = |_: Transaction<'_>| Ok(get_scheduler(Pid::current_thread()).ok());
+            assert_eq!(writer.run("test", its_policy).await.unwrap(), Some(policy));
+        }
     }
 }
