@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Parser as _;
 use enroll_core::worker::{
@@ -127,7 +128,7 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
         worker = worker.with_heartbeat_interval(interval);
     }
     if let Some(secs) = options.retry_secs {
-        worker = worker.with_retry_for(std::time::Duration::from_secs(secs));
+        worker = worker.with_retry_for(Duration::from_secs(secs));
     }
     Ok(Wired { config, first, dir, told, machine, worker })
 }
@@ -204,9 +205,17 @@ async fn serve(options: &Options) -> Result<(), Exit> {
         let proofs = proofs.ok_or_else(|| {
             Exit::usage("--force enrolls again, which needs a token or a secret.")
         })?;
-        worker.replace(proofs).await?;
+        // As long as `ready` bears it: nobody stands by a service.
+        let worker = &match options.retry_secs {
+            Some(_) => worker,
+            None => worker.with_retry_for(Duration::MAX),
+        };
+        tokio::select! {
+            () = crate::stop_signal() => return Ok(()),
+            replaced = worker.replace(proofs) => replaced?,
+        };
         write_config(&config, &dir)?;
-        return live(&config, &dir, &told, &worker, measured, &metrics).await;
+        return live(&config, &dir, &told, worker, measured, &metrics).await;
     }
     tokio::select! {
         () = crate::stop_signal() => return Ok(()),
