@@ -11,8 +11,8 @@ use super::rollout::FuseWith;
 /// Makes this machine a member of a fleet and keeps it one.
 ///
 /// The first start redeems a join token at the master, exactly once, and keeps the identity in the
-/// state directory; every later start uses that. Each setting is taken from the flag, else from the
-/// environment, else from the generated agent.toml.
+/// state directory; every later start uses that. A setting is taken from its flag, else from its variable
+/// in the environment, else from the generated agent.toml, of those that it has; labels and facts add up.
 ///
 /// Exit codes: 0 done or already done; 2 usage or malformed token; 3 refused by the master for good;
 /// 4 the master is not the pinned one; 5 the master was not reached, or retrying was given up; 6 the

@@ -172,6 +172,12 @@ async fn plaintext_is_said_to_be_plain() {
     let answer = crate::harness::Api::new(&url, &ca, None).get("/v1/ca").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, Some(ca.as_str())));
     assert!(master.out().contains("--allow-plaintext"), "the worker has to be told");
+    let minted = master.cli(&["token", "mint"]);
+    assert!(
+        minted.out.contains("serve --join-path join.txt --node-name <name> --allow-plaintext\n")
+    );
+    let minted = Master::start(&[]).cli(&["token", "mint"]);
+    assert!(minted.out.contains("serve --join-path join.txt --node-name <name>\n"), "{minted:?}");
 }
 
 #[test]

@@ -46,6 +46,9 @@ async fn a5_the_enroll_listener_can_be_closed_for_good() {
     let master = home.start_as(closed);
     assert_eq!(master.ready_json()["enroll_url"], Value::Null);
     assert!(master.out().contains("--enroll-listen none"), "{}", master.out());
+    assert!(!master.out().contains("enroll-worker"), "there is nothing to do next");
+    let minted = master.cli(&["token", "mint"]);
+    assert!(minted.code == 0 && !minted.out.contains("enroll-worker"), "{minted:?}");
     let before = master.node("worker-1").await["last_seen_at"].clone();
     beats_after(&master, "worker-1", &before).await;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use enroll_http::wire::{MintedToken, NewToken, RedemptionItem, TokenItem};
+use enroll_core::model::{Invitation, TokenPrefix};
+use enroll_http::wire::{MintedToken, NewToken, RedemptionItem, SecretText, TokenItem};
 
 use super::super::failure::Failure;
 use super::Master;
@@ -111,11 +112,21 @@ fn minted_text(token: &MintedToken) -> String {
         token.expires_at.0.to_rfc3339(),
         span(Duration::from_secs(token.ttl_secs)),
     ));
-    text.push_str(&format!(
-        "\nOn the new machine, with the invitation in the file join.txt:\n  \
-         enroll-worker serve --join-path join.txt{name}\n"
-    ));
+    if let Some(invitation) = &token.invitation {
+        let plain = if is_plaintext(invitation) { " --allow-plaintext" } else { "" };
+        text.push_str(&format!(
+            "\nOn the new machine, with the invitation in the file join.txt, and --shared-secret-path \
+             where this\nmaster asks for a cluster secret:\n  \
+             enroll-worker serve --join-path join.txt{name}{plain}\n"
+        ));
+    }
     text
+}
+
+/// Whether machines are invited to enroll without TLS.
+fn is_plaintext(invitation: &SecretText) -> bool {
+    let invitation = Invitation::parse(&TokenPrefix::default(), invitation.expose());
+    invitation.is_ok_and(|invitation| invitation.url.starts_with("http://"))
 }
 
 fn tokens_text(tokens: &[TokenItem]) -> String {

@@ -81,7 +81,7 @@ pub(in crate::master) struct ServeArgs {
     )]
     pub(super) operator_listen: String,
     /// A host this master is reached at; repeatable, the first is the one machines are told
-    /// [default: this machine's name and addresses]
+    /// [default: where it listens; this machine's addresses and its name, where that is everywhere]
     #[arg(
         long,
         value_name = "HOST",

@@ -18,6 +18,22 @@ fn text(ready: &Ready, data_dir: &Path, secret_wanted: bool) -> String {
     let secret = if secret_wanted { " ENROLL_SHARED_SECRET_FILE=<its file>" } else { "" };
     let enroll = ready.enroll_url.as_deref().unwrap_or("nowhere (--enroll-listen none)");
     let plain = if enroll.starts_with("http://") { " --allow-plaintext" } else { "" };
+    // A master that takes nobody in has nobody to be told how.
+    let next = if ready.enroll_url.is_none() {
+        String::new()
+    } else {
+        format!(
+            "
+Next, mint a token for a new machine:
+
+  enroll-master token mint --max-uses 1 --data-dir {dir}
+
+and on that machine, with the invitation it prints:
+
+  ENROLL_JOIN='enroll:…'{secret} enroll-worker serve --node-name worker-1{plain}
+"
+        )
+    };
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _written = write!(
@@ -29,16 +45,8 @@ fn text(ready: &Ready, data_dir: &Path, secret_wanted: bool) -> String {
   operators call          {operator}
   the authority           {ca}
   everything is kept in   {shown}  (back up ca.key; whoever reads it can make members)
-
-Next, mint a token for a new machine:
-
-  enroll-master token mint --max-uses 1 --data-dir {dir}
-
-and on that machine, with the invitation it prints:
-
-  ENROLL_JOIN='enroll:…'{secret} enroll-worker serve --node-name worker-1{plain}
-
-The machine is then in:  enroll-master node list --data-dir {dir}
+{next}
+The machines are in:  enroll-master node list --data-dir {dir}
 ",
         steady = ready.steady_addr,
         operator = ready.operator_url,
@@ -61,15 +69,19 @@ mod tests {
 
     #[test]
     fn the_next_commands_can_be_pasted() {
-        let ready = Ready {
+        let mut ready = Ready {
             pid: 1,
             enroll_url: Some("http://10.0.0.1:1".into()),
             steady_addr: "10.0.0.1:2".into(),
             operator_url: "https://127.0.0.1:3".into(),
             ca_fingerprint: "sha256:00".into(),
         };
-        let text = text(&ready, Path::new("/a dir"), true);
-        assert!(text.contains("token mint --max-uses 1 --data-dir '/a dir'\n"), "{text}");
-        assert!(text.contains("ENROLL_SHARED_SECRET_FILE") && text.contains("--allow-plaintext"));
+        let greeting = text(&ready, Path::new("/a dir"), true);
+        assert!(greeting.contains("token mint --max-uses 1 --data-dir '/a dir'\n"), "{greeting}");
+        assert!(greeting.contains("ENROLL_SHARED_SECRET_FILE"), "{greeting}");
+        assert!(greeting.contains("--allow-plaintext"), "{greeting}");
+        ready.enroll_url = None;
+        let closed = text(&ready, Path::new("/a dir"), true);
+        assert!(!closed.contains("enroll-worker") && closed.contains("node list"), "{closed}");
     }
 }
