@@ -12,10 +12,10 @@ use crate::model::{
 };
 use crate::store::{Finish, Page, QueueOutcome};
 
-/// Commands handed over with one answer, at most.
-const AT_ONCE: u32 = 64;
-
 impl Enroller {
+    /// Commands handed over together, at most: 64. Where so many are, more may wait.
+    pub const COMMANDS_AT_ONCE: u32 = 64;
+
     /// Knows commands of `kind`, which need `class`. Kinds nobody declared are refused.
     #[must_use]
     pub fn with_command(mut self, kind: impl Into<String>, class: CommandClass) -> Self {
@@ -96,20 +96,27 @@ impl Enroller {
         Ok(self.store.commands(name, page).await?)
     }
 
-    /// What a node is to do now, oldest first: all that is not acknowledged and that its state still
-    /// allows. What it no longer allows has failed.
+    /// What a node is to do now, oldest first: what is not acknowledged and its state still allows, at
+    /// most [`Self::COMMANDS_AT_ONCE`]. What its state no longer allows has failed.
     ///
     /// # Errors
     /// [`Error`] when the store cannot say.
     pub async fn deliver(&self, caller: &AuthenticatedNode) -> Result<Vec<CommandRecord>, Error> {
         let node = &caller.node;
-        let open = self.store.open_commands(node.id, AT_ONCE).await?;
-        let (allowed, overtaken): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|command| allows(node.state, command.class));
-        for command in overtaken {
-            let why = format!("The node is {} now, which does not allow it.", node.state);
-            self.end_command(&command, CommandStatus::Failed, Some(why), caller.at).await?;
-        }
+        let allowed = loop {
+            let open = self.store.open_commands(node.id, Self::COMMANDS_AT_ONCE).await?;
+            let is_full = open.len() >= Self::COMMANDS_AT_ONCE as usize;
+            let (allowed, overtaken): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|command| allows(node.state, command.class));
+            for command in &overtaken {
+                let why = format!("The node is {} now, which does not allow it.", node.state);
+                self.end_command(command, CommandStatus::Failed, Some(why), caller.at).await?;
+            }
+            // Behind those that made room there may be others.
+            if overtaken.is_empty() || !is_full {
+                break allowed;
+            }
+        };
         let fresh = allowed.iter().filter(|c| c.status == CommandStatus::Queued).map(|c| c.id);
         let fresh: Vec<CommandId> = fresh.collect();
         if !fresh.is_empty() {

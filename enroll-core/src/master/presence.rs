@@ -346,6 +346,12 @@ impl Held {
 }
 
 impl Watch {
+    /// Why the stream has to end, if it has to by now.
+    #[must_use]
+    pub fn end(&self) -> Option<WatchEnd> {
+        self.seen.borrow().ended
+    }
+
     /// Resolves when the stream has to end.
     pub async fn ended(&mut self) -> WatchEnd {
         match self.seen.wait_for(|seen| seen.ended.is_some()).await {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use enroll_core::master::Enroller;
 use enroll_core::model::{CommandClass, CommandStatus};
 use enroll_core::store::Page;
 use enroll_core::testing::Operation;
@@ -66,6 +67,56 @@ async fn a_command_comes_at_once_and_again_until_it_is_acknowledged() {
     assert_eq!((oldest.status, oldest.output.as_deref()), (CommandStatus::Done, Some("3 files")));
     let refusal = stub.acknowledge(done(&member, "x")).await.map(drop).unwrap_err();
     assert_refused(&refusal, Code::NotFound, "not_found");
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_full_hand_comes_as_soon_as_there_is_room() {
+    let (fleet, _) = counted().await;
+    let member = Member::enrolled(&fleet, "worker-1").await;
+    let most = Enroller::COMMANDS_AT_ONCE;
+    let mut waiting = Vec::new();
+    for at in 0..2 * most + 1 {
+        waiting.push(queue(&fleet, at).await);
+    }
+    let (_, mut stream) = member.listening().await.unwrap();
+    let mut stub = member.stub.clone();
+    // Each full hand, and the one that is left, is there long before all is said again.
+    for hand in waiting.chunks(most as usize) {
+        for id in hand {
+            assert_eq!(promptly(next_command(&mut stream)).await.id, *id);
+        }
+        for id in hand {
+            stub.acknowledge(done(&member, id)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_did_not_read_before_a_revocation_reads_no_command_after_it() {
+    let (fleet, _) = counted().await;
+    let member = Member::enrolled(&fleet, "worker-1").await;
+    // Far more than a peer may be sent ahead of its reading.
+    let payload = json!("x".repeat(15_000));
+    for _ in 0..40 {
+        let queued =
+            fleet.enroller.queue_command(&name("worker-1"), "look", payload.clone(), "op").await;
+        queued.unwrap();
+    }
+    let (_, mut stream) = member.listening().await.unwrap();
+    next_command(&mut stream).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    fleet.enroller.delete_node(&name("worker-1"), true, "admin").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut read = 1;
+    let refusal = loop {
+        match stream.message().await {
+            Ok(Some(_)) => read += 1,
+            Ok(None) => panic!("it ends with a reason"),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_refused(&refusal, Code::Unauthenticated, "unauthorized");
+    assert!(read < 30, "{read} of 40 commands, where some five were under way");
 }
 
 #[tokio::test]

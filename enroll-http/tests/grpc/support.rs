@@ -40,6 +40,8 @@ impl Service<http::Request<Body>> for Wire {
     }
 }
 
+const WINDOW: u32 = 65_535;
+
 pub(crate) struct Member {
     pub(crate) stub: FleetClient<Wire>,
     pub(crate) name: String,
@@ -51,8 +53,10 @@ impl Member {
     pub(crate) async fn connect(fleet: &Fleet, name: &str, identity: Option<TlsIdentity>) -> Self {
         let tls = fleet.tls(identity).with_http2().config().unwrap();
         let stream = soon(dial(fleet.steady.addr, tls)).await.unwrap();
-        let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (send, connection) = soon(made).await.unwrap();
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        // As HTTP/2 has it where nothing is said (RFC 9113, section 6.9.2).
+        http2.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let (send, connection) = soon(http2.handshake(TokioIo::new(stream))).await.unwrap();
         drop(tokio::spawn(connection));
         let origin = format!("http://{}", fleet.steady.addr).parse().unwrap();
         Self { stub: FleetClient::with_origin(Wire(send), origin), name: name.into(), key: None }

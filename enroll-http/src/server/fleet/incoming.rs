@@ -119,7 +119,7 @@ async fn closing(exchange: Option<&Exchange>) {
     }
 }
 
-fn ended(why: WatchEnd) -> Status {
+pub(super) fn ended(why: WatchEnd) -> Status {
     match why {
         WatchEnd::Unauthorized(why) => {
             tracing::debug!(%why, "a stream ends with its identity");

@@ -3,19 +3,22 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use enroll_core::master::AuthenticatedNode;
+use enroll_core::master::{AuthenticatedNode, Enroller};
 use enroll_core::model::{CommandId, CommandRecord};
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::Caller;
-use super::incoming::Open;
+use super::incoming::{Open, ended};
 use crate::fleet::{status, v1};
 use crate::server::answer::trouble;
 
 /// How often what is not acknowledged is handed over again.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How soon what comes after a full hand is looked for: nobody calls when an acknowledgement, given to
+/// whichever master, makes room for it.
+const MORE: Duration = Duration::from_millis(500);
 
 /// Hands commands over: what waits when the stream begins, what is queued later, and from time to
 /// time what was not acknowledged.
@@ -27,6 +30,8 @@ pub(super) struct Outgoing {
     /// What was sent since [`AGAIN`].
     sent: HashSet<CommandId>,
     again: Instant,
+    /// Whether as many were handed over as can be, so that more may wait.
+    is_full: bool,
     begun: bool,
     over: bool,
 }
@@ -41,6 +46,7 @@ impl Outgoing {
             waiting: VecDeque::from([terms.into()]),
             sent: HashSet::new(),
             again: Instant::now() + AGAIN,
+            is_full: false,
             begun: false,
             over: false,
         })
@@ -60,6 +66,10 @@ impl Outgoing {
 
     async fn next(&mut self) -> Result<v1::Instruction, Status> {
         loop {
+            // A peer that reads slowly may have been held up by what it did not read for long.
+            if let Some(why) = self.open.watch.end() {
+                return Err(ended(why));
+            }
             if let Some(next) = self.waiting.pop_front() {
                 return Ok(next);
             }
@@ -68,6 +78,7 @@ impl Outgoing {
                 tokio::select! {
                     called = self.open.called() => called?,
                     () = again => self.begin_again().await?,
+                    () = tokio::time::sleep(MORE), if self.is_full => {}
                 }
             }
             self.fetch().await?;
@@ -89,6 +100,7 @@ impl Outgoing {
         let member = self.caller.member().await?;
         let commands = self.caller.enroller.deliver(&member).await;
         let commands = commands.map_err(|error| status(&trouble(&error)))?;
+        self.is_full = commands.len() >= Enroller::COMMANDS_AT_ONCE as usize;
         let fresh =
             commands.into_iter().filter(|command: &CommandRecord| self.sent.insert(command.id));
         self.waiting.extend(fresh.map(v1::Instruction::from));
