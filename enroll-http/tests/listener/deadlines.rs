@@ -14,6 +14,43 @@ use tokio::time::Instant;
 use super::common::{Ca, DOMAIN, Running, dial, soon};
 use super::{GET, SHORT, client, hello, http, send, server, status_line, until_closed};
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_peer_that_vanishes_is_noticed_by_the_system() {
+    let running = Running::start(hello(), |l| l).await;
+    let mut stream = send(running.addr, GET).await;
+    assert_eq!(status_line(&mut stream).await, "HTTP/1.1 200 OK");
+    // Address, peer, state (01 is established), queues, timer: 02 is the one of keep-alive.
+    let local = format!("0100007F:{:04X}", running.addr.port());
+    let peer = format!("0100007F:{:04X}", stream.local_addr().unwrap().port());
+    let is_ours = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1..4] == [&*local, &*peer, "01"]
+    };
+    let guarded = async {
+        loop {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let ours = sockets.lines().find(is_ours).expect("it is open").to_owned();
+            // While an answer is on its way, the timer is another.
+            if ours.split_whitespace().nth(5).unwrap().starts_with("02:") {
+                return;
+            }
+        }
+    };
+    soon(guarded).await;
+}
+
+#[tokio::test]
+async fn a_deadline_past_the_end_of_time_is_none() {
+    let limits = Limits::new().with_handshake(Duration::MAX).with_header(Duration::MAX);
+    let limits = limits.with_exchange(Duration::MAX).with_idle(Duration::MAX);
+    let running = Running::start(hello(), |l| l.with_limits(limits)).await;
+    let mut stream = send(running.addr, GET).await;
+    assert_eq!(status_line(&mut stream).await, "HTTP/1.1 200 OK");
+    stream.write_all(GET).await.unwrap();
+    assert_eq!(status_line(&mut stream).await, "HTTP/1.1 200 OK");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_and_slow_sockets_are_closed_while_an_honest_client_is_served() {
     let ca = Ca::new(DOMAIN);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -108,6 +109,7 @@ impl Listener {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let (stop, stopping) = watch::channel(false);
         let Self { tcp, router, tls, http2, limits, exempt } = self;
+        keep_alive(&tcp);
         let caps = Caps::new(&limits);
         let tls = tls.map(|config| acceptor(&config, http2));
         let drain = limits.drain;
@@ -140,6 +142,25 @@ impl Listener {
         finish(connections, drain).await
     }
 }
+
+/// Lets the system ask each peer now and then whether it is there: connections have it from the socket
+/// that accepts them, at no cost. HTTP/2 asks by itself; an exchange over HTTP/1.1 that is kept open would
+/// outlive a peer that vanished for ever.
+fn keep_alive(tcp: &TcpListener) {
+    let wanted = TcpKeepalive::new().with_time(KEEP_ALIVE);
+    #[cfg(any(target_os = "linux", target_os = "macos", windows))]
+    let wanted = wanted.with_interval(KEEP_ALIVE_AGAIN);
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    let wanted = wanted.with_retries(KEEP_ALIVE_TRIES);
+    if let Err(error) = SockRef::from(tcp).set_tcp_keepalive(&wanted) {
+        tracing::warn!(%error, "peers that vanish are not noticed");
+    }
+}
+
+/// How long a connection rests before its peer is asked, how long until it is asked again, and how often.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TRIES: u32 = 3;
 
 /// Waits for `connections`, and cuts what is left after `drain`.
 async fn finish(mut connections: JoinSet<()>, drain: Duration) -> Drained {
