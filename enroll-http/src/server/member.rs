@@ -9,8 +9,8 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Extensions, HeaderMap};
 
-use super::PeerCertificate;
 use super::answer::trouble;
+use super::{Exchange, PeerCertificate};
 use crate::wire::{ErrorCode, Problem};
 
 /// The member a request comes from, authorised from the store at this very request: an identity that
@@ -64,10 +64,19 @@ pub(super) async fn authenticate(
     headers: &HeaderMap,
 ) -> Result<AuthenticatedNode, Problem> {
     let caller = caller(extensions, headers).ok_or_else(unauthorized)?;
+    // Behind a listener of an embedder's own there is none, and a key says nothing of a connection.
+    let exchange = match caller {
+        Caller::Certificate { .. } => extensions.get::<Exchange>(),
+        _ => None,
+    };
     match enroller.authenticate(&caller).await {
-        Ok(Ok(member)) => Ok(member),
+        Ok(Ok(member)) => {
+            exchange.iter().for_each(|exchange| exchange.count_as_member(&member.node.name));
+            Ok(member)
+        }
         Ok(Err(why)) => {
             tracing::debug!(%why, "a caller is not authorised");
+            exchange.iter().for_each(|exchange| exchange.count_as_stranger());
             Err(unauthorized())
         }
         Err(error) => Err(trouble(&error)),

@@ -14,7 +14,7 @@ use enroll_core::model::{Clock, JoinToken, NodeName, SystemEntropy, Timestamp, T
 use enroll_core::store::MemoryStore;
 use enroll_core::testing::{FixedClock, FlakyStore};
 use enroll_http::server::{
-    AddressLimiter, EnrollOptions, SteadyOptions, enroll_router, steady_router,
+    AddressLimiter, EnrollOptions, Limits, Listener, SteadyOptions, enroll_router, steady_router,
 };
 use enroll_http::tls::{
     CertSlot, ClientAuth, ClientTls, HttpOptions, PinnedVerifier, ServerTls, TlsIdentity,
@@ -86,7 +86,7 @@ impl Fleet {
         let options = SteadyOptions::new().with_limiter(limiter);
         let steady = steady_router(Arc::clone(&enroller), options);
         Self {
-            enroll: serve(&authority, &clock, enroll, ClientAuth::Off, false).await,
+            enroll: serve(&authority, &clock, enroll, ClientAuth::Off, |listener| listener).await,
             steady: serve_members(&authority, &clock, steady, true).await,
             clock,
             authority,
@@ -152,7 +152,27 @@ pub async fn serve_members(
     http2: bool,
 ) -> Running {
     let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
-    serve(authority, clock, router, members, http2).await
+    serve(
+        authority,
+        clock,
+        router,
+        members,
+        |listener| {
+            if http2 { listener.with_http2() } else { listener }
+        },
+    )
+    .await
+}
+
+/// A listener for members of `authority`, over HTTP/1.1 and with `limits`.
+pub async fn serve_members_within(
+    authority: &Authority,
+    clock: &Arc<FixedClock>,
+    router: Router,
+    limits: Limits,
+) -> Running {
+    let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
+    serve(authority, clock, router, members, |listener| listener.with_limits(limits)).await
 }
 
 async fn serve(
@@ -160,18 +180,14 @@ async fn serve(
     clock: &Arc<FixedClock>,
     router: Router,
     clients: ClientAuth,
-    http2: bool,
+    with: impl FnOnce(Listener) -> Listener,
 ) -> Running {
     let master = authority.issue_master(&[], START, &SystemEntropy::new()).unwrap();
     let identity = TlsIdentity::of_master(&master).unwrap();
     let tls = ServerTls::new(Arc::new(CertSlot::new(identity)))
         .with_client_auth(clients)
         .with_clock(Arc::clone(clock) as Arc<dyn Clock>);
-    Running::start(router, |listener| {
-        let listener = listener.with_tls(tls.config().unwrap());
-        if http2 { listener.with_http2() } else { listener }
-    })
-    .await
+    Running::start(router, |listener| with(listener.with_tls(tls.config().unwrap()))).await
 }
 
 pub struct Machine {

@@ -1,15 +1,19 @@
 //! Every request is authorised from the store, whatever the handshake once said.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use enroll_core::master::MintRequest;
 use enroll_core::store::StoreErrorKind;
 use enroll_core::testing::{Fault, Operation};
+use enroll_http::server::{Limits, SteadyOptions, steady_router};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::common::fleet::{Answer, Client, Fleet, Machine, Setup, leaf, name};
+use crate::common::fleet::{
+    Answer, Client, Fleet, Machine, Setup, leaf, name, serve_members_within,
+};
 use crate::common::{dial, soon};
 
 async fn with_key(client: &Client, key: &str) -> Answer {
@@ -56,18 +60,68 @@ async fn no_header_and_no_body_outweighs_the_certificate() {
 
 /// Sends a request on a connection that stays open, and reads the status of its answer.
 async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), line: &str) -> String {
+    answered(stream, line).await.expect("it is open")
+}
+
+/// The same; `None` where the connection is closed instead.
+async fn answered(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    line: &str,
+) -> Option<String> {
     let request = format!("{line} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.ok()?;
     let mut read = Vec::new();
     loop {
-        read.push(soon(stream.read_u8()).await.unwrap());
+        read.push(soon(stream.read_u8()).await.ok()?);
         let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         soon(stream.read_exact(&mut body)).await.unwrap();
-        return head.lines().next().unwrap().to_owned();
+        return head.lines().next().map(str::to_owned);
     }
+}
+
+#[tokio::test]
+async fn who_holds_a_revoked_certificate_takes_no_place_of_the_member() {
+    let fleet = Fleet::start().await;
+    let router = steady_router(Arc::clone(&fleet.enroller), SteadyOptions::new());
+    let limits = Limits::new().with_per_address(1).with_per_member(1);
+    let running = serve_members_within(&fleet.authority, &fleet.clock, router, limits).await;
+    let connect = async |identity| {
+        let mut stream = dial(running.addr, fleet.tls(identity).config().unwrap()).await.ok()?;
+        let status = answered(&mut stream, "GET /v1/self").await?;
+        Some((stream, status.split(' ').nth(1)?.to_owned()))
+    };
+    let status = |connected: &Option<(_, String)>| connected.as_ref().map(|(_, it)| it.clone());
+    let (thief, stolen, _) = fleet.enrolled("worker-1").await;
+    fleet.enroller.delete_node(&name("worker-1"), true, "admin").await.unwrap();
+    let (machine, certificate, _) = fleet.enrolled("worker-1").await;
+    let identity = || Some(machine.identity(&certificate));
+
+    let revoked = connect(Some(thief.identity(&stolen))).await;
+    assert_eq!(status(&revoked).as_deref(), Some("401"));
+    assert!(connect(None).await.is_none(), "it is the one stranger of its address");
+    drop(revoked);
+    let freed = async {
+        loop {
+            if let Some(member) = connect(identity()).await {
+                return Some(member);
+            }
+        }
+    };
+    let member = soon(freed).await;
+    assert_eq!(status(&member).as_deref(), Some("200"));
+    let stranger = connect(None).await;
+    assert_eq!(status(&stranger).as_deref(), Some("401"), "a member is no stranger");
+    drop(stranger);
+
+    fleet.enroller.delete_node(&name("worker-1"), true, "admin").await.unwrap();
+    let (mut member, _) = member.unwrap();
+    assert!(exchange(&mut member, "GET /v1/self").await.contains("401"));
+    // The stranger of before is gone by then.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(connect(None).await.is_none(), "it is a stranger's again");
 }
 
 #[tokio::test]

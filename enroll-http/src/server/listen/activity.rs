@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use enroll_core::model::NodeName;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
+use super::caps::Place;
 use super::farewell::FAREWELL;
 use super::turns::Turn;
 
@@ -15,11 +17,13 @@ use super::turns::Turn;
 ///
 /// At every instant a connection is in one of three states, and each is bounded:
 /// **nothing in flight** by the header or the idle deadline, **an ordinary exchange in flight** by
-/// the exchange deadline of the oldest one, **only exchanges kept open** by HTTP/2 keep-alive.
+/// the exchange deadline of the oldest one, **only exchanges kept open** by keep-alive, HTTP/2's or
+/// TCP's.
 #[derive(Debug)]
 pub(super) struct Activity {
     header: Duration,
     idle: Duration,
+    member_idle: Duration,
     exchange: Duration,
     now: Mutex<Now>,
     changed: Notify,
@@ -34,6 +38,10 @@ struct Now {
     kept_open: usize,
     free_since: Instant,
     phase: Phase,
+    /// Until the connection ends.
+    place: Option<Place>,
+    /// Whether it may rest as long as a member's.
+    rests_long: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +66,14 @@ pub(super) enum Overdue {
 impl Activity {
     pub(super) fn new(
         limits: &Limits,
-        idle: Duration,
+        place: Place,
         turn: Arc<Turn>,
         stopping: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             header: limits.header,
-            idle,
+            idle: limits.idle,
+            member_idle: limits.member_idle,
             exchange: limits.exchange,
             now: Mutex::new(Now {
                 started: 0,
@@ -72,6 +81,8 @@ impl Activity {
                 kept_open: 0,
                 free_since: Instant::now(),
                 phase: Phase::Fresh,
+                place: Some(place),
+                rests_long: false,
             }),
             changed: Notify::new(),
             turn,
@@ -102,6 +113,13 @@ impl Activity {
         self.changed.notify_one();
     }
 
+    /// Gives the place of the connection back, once that is over: who kept an [`Exchange`] of it keeps
+    /// no place.
+    pub(super) fn end(&self) {
+        let place = self.now().place.take();
+        drop(place);
+    }
+
     /// Resolves when the connection is out of time.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
@@ -122,17 +140,19 @@ impl Activity {
     fn deadline(&self) -> (Option<Instant>, Overdue) {
         let now = self.now();
         if let Some((oldest, _)) = now.ordinary.first() {
-            return (Some(*oldest + self.exchange), Overdue::Stuck);
+            return (oldest.checked_add(self.exchange), Overdue::Stuck);
         }
         if now.kept_open > 0 {
             return (None, Overdue::Stuck);
         }
+        let idle = if now.rests_long { self.member_idle } else { self.idle };
         let (allowed, why) = match now.phase {
             Phase::Fresh => (self.header, Overdue::Stuck),
-            Phase::Used => (self.idle, Overdue::Idle),
-            Phase::Closing => (FAREWELL.min(self.idle), Overdue::Stuck),
+            Phase::Used => (idle, Overdue::Idle),
+            Phase::Closing => (FAREWELL.min(idle), Overdue::Stuck),
         };
-        (Some(now.free_since + allowed), why)
+        // What lies beyond the end of time is never.
+        (now.free_since.checked_add(allowed), why)
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -188,6 +208,33 @@ impl Exchange {
             drop(now);
             self.activity.turn.end();
             self.activity.changed.notify_one();
+        }
+    }
+
+    /// Counts the connection as one of `member`'s, and no more as a stranger's of its address
+    /// ([`Limits::with_members`]); where there is no place for that, it stays what it was. For whoever
+    /// authorised this exchange by the certificate of its connection, as [`Member`](crate::server::Member)
+    /// does: a certificate that nobody asked the store about is no member's.
+    pub fn count_as_member(&self, member: &NodeName) {
+        let mut now = self.activity.now();
+        let Some(place) = &mut now.place else { return };
+        if place.member() == Some(member) {
+            return;
+        }
+        if !place.give_to(member) {
+            tracing::debug!(%member, "a member's connection over the cap counts as a stranger's");
+            return;
+        }
+        now.rests_long = !place.is_crowded();
+    }
+
+    /// Counts the connection as a stranger's of its address again: its certificate is no member's any
+    /// more.
+    pub fn count_as_stranger(&self) {
+        let mut now = self.activity.now();
+        now.rests_long = false;
+        if let Some(place) = &mut now.place {
+            place.take_back();
         }
     }
 

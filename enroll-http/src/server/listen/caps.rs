@@ -1,8 +1,10 @@
 //! How many connections are open: of strangers in all and per address, of members in all and for each.
 //!
-//! Whoever connects is a stranger, and stays one until the handshake proved a member's certificate. From
-//! then on the connection counts as that member's and no more as its address's, so that a fleet behind
-//! one address is not held to what one stranger may have.
+//! Whoever connects is a stranger, and stays one until a request of theirs was authorised by the
+//! certificate of the connection. From then on the connection counts as that member's and no more as its
+//! address's, so that a fleet behind one address is not held to what one stranger may have. The
+//! certificate alone is not enough: one that was revoked still chains, and whoever stole it would take
+//! the places of the machine that it was of.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -36,14 +38,10 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Place {
     caps: Arc<Caps>,
-    holder: Holder,
-}
-
-/// Whom a place counts for.
-#[derive(Debug)]
-enum Holder {
-    Stranger(Option<Group>),
-    Member(NodeName),
+    /// Where it came from; `None` for an exempt address.
+    group: Option<Group>,
+    /// Whose it is; `None` is a stranger's.
+    member: Option<NodeName>,
 }
 
 impl Caps {
@@ -59,15 +57,12 @@ impl Caps {
         if open.strangers >= self.connections {
             return None;
         }
-        if let Some(group) = group {
-            let here = open.by_group.get(&group).copied().unwrap_or(0);
-            if here >= self.per_address {
-                return None;
-            }
-            open.by_group.insert(group, here + 1);
+        let here = group.and_then(|group| open.by_group.get(&group).copied()).unwrap_or(0);
+        if group.is_some() && here >= self.per_address {
+            return None;
         }
-        open.strangers += 1;
-        Some(Place { caps: Arc::clone(self), holder: Holder::Stranger(group) })
+        open.take(group, None);
+        Some(Place { caps: Arc::clone(self), group, member: None })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -77,20 +72,32 @@ impl Caps {
 }
 
 impl Place {
-    /// Makes it `member`'s, who proved to be it; says whether there was a place for that. It stays a
-    /// stranger's where there was none.
-    pub(super) fn prove(&mut self, member: &NodeName) -> bool {
+    /// Whose it is.
+    pub(super) const fn member(&self) -> Option<&NodeName> {
+        self.member.as_ref()
+    }
+
+    /// Makes it `member`'s; says whether there was a place for that. It stays whose it was where there
+    /// was none.
+    pub(super) fn give_to(&mut self, member: &NodeName) -> bool {
         let mut open = self.caps.open();
         let here = open.by_member.get(member).copied().unwrap_or(0);
         if open.members >= self.caps.members || here >= self.caps.per_member {
             return false;
         }
-        open.give_back(&self.holder);
-        open.members += 1;
-        open.by_member.insert(member.clone(), here + 1);
+        open.give_back(self.group, self.member.as_ref());
+        open.take(self.group, Some(member));
         drop(open);
-        self.holder = Holder::Member(member.clone());
+        self.member = Some(member.clone());
         true
+    }
+
+    /// Makes it a stranger's again, even where they have as many as they may: it was one when it came.
+    pub(super) fn take_back(&mut self) {
+        let Some(member) = self.member.take() else { return };
+        let mut open = self.caps.open();
+        open.give_back(self.group, Some(&member));
+        open.take(self.group, None);
     }
 
     /// Whether more than half of the places of members are taken.
@@ -100,16 +107,27 @@ impl Place {
 }
 
 impl Open {
-    fn give_back(&mut self, holder: &Holder) {
-        match holder {
-            Holder::Stranger(group) => {
-                self.strangers = self.strangers.saturating_sub(1);
-                group.iter().for_each(|group| one_less(&mut self.by_group, group));
-            }
-            Holder::Member(name) => {
-                self.members = self.members.saturating_sub(1);
-                one_less(&mut self.by_member, name);
-            }
+    fn take(&mut self, group: Option<Group>, member: Option<&NodeName>) {
+        if let Some(name) = member {
+            self.members += 1;
+            *self.by_member.entry(name.clone()).or_default() += 1;
+            return;
+        }
+        self.strangers += 1;
+        if let Some(group) = group {
+            *self.by_group.entry(group).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, group: Option<Group>, member: Option<&NodeName>) {
+        if let Some(name) = member {
+            self.members = self.members.saturating_sub(1);
+            one_less(&mut self.by_member, name);
+            return;
+        }
+        self.strangers = self.strangers.saturating_sub(1);
+        if let Some(group) = group {
+            one_less(&mut self.by_group, &group);
         }
     }
 }
@@ -123,7 +141,7 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.caps.open().give_back(&self.holder);
+        self.caps.open().give_back(self.group, self.member.as_ref());
     }
 }
 
@@ -144,16 +162,20 @@ mod tests {
     }
 
     #[test]
-    fn who_proves_to_be_a_member_is_no_stranger_any_more() {
+    fn who_is_a_member_is_no_stranger_until_it_is_one_again() {
         let caps = caps(1, 1);
         let mut one = caps.admit(ip("192.0.2.1"), false).unwrap();
         assert!(caps.admit(ip("192.0.2.2"), false).is_none());
-        assert!(one.prove(&name("a")));
+        assert!(one.give_to(&name("a")));
         let mut other = caps.admit(ip("192.0.2.1"), false).expect("the place is free");
-        assert!(other.prove(&name("b")));
+        assert!(other.give_to(&name("b")));
         let stranger = caps.admit(ip("192.0.2.1"), false);
         assert!(stranger.is_some() && caps.admit(ip("192.0.2.1"), false).is_none());
-        drop((one, other, stranger));
+        one.take_back();
+        one.take_back();
+        drop(stranger);
+        assert!(caps.admit(ip("192.0.2.1"), false).is_none(), "it has the place of the stranger");
+        drop((one, other));
         let open = caps.open();
         assert_eq!((open.strangers, open.members), (0, 0));
         assert!(open.by_group.is_empty() && open.by_member.is_empty(), "who left is forgotten");
@@ -165,14 +187,14 @@ mod tests {
         let caps = Caps::new(&limits);
         let place = || caps.admit(ip("192.0.2.1"), false).unwrap();
         let [mut first, mut second, mut third] = [place(), place(), place()];
-        assert!(first.prove(&name("a")) && !first.is_crowded());
-        assert!(second.prove(&name("a")) && first.is_crowded());
-        assert!(!third.prove(&name("a")), "it has two");
-        assert!(third.prove(&name("b")));
+        assert!(first.give_to(&name("a")) && !first.is_crowded());
+        assert!(second.give_to(&name("a")) && first.is_crowded());
+        assert!(!third.give_to(&name("a")), "it has two");
+        assert!(third.give_to(&name("b")));
         let mut fourth = place();
-        assert!(!fourth.prove(&name("c")), "there are three");
+        assert!(!fourth.give_to(&name("c")), "there are three");
         drop(first);
-        assert!(fourth.prove(&name("c")));
+        assert!(fourth.give_to(&name("c")));
     }
 
     #[test]

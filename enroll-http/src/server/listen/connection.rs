@@ -13,7 +13,6 @@ use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use enroll_core::issue::x509::{PeerError, PeerLeaf};
-use enroll_core::model::{NodeName, Subject};
 use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -96,31 +95,20 @@ impl Served {
 async fn work(
     stream: TcpStream,
     from: SocketAddr,
-    mut place: Place,
+    place: Place,
     turn: &Arc<Turn>,
     served: &Served,
 ) {
     let stream = Socket::new(stream);
-    let idle = served.limits.idle;
     let Some(acceptor) = &served.tls else {
-        return exchange(stream, Peer { from, certificate: None }, idle, turn, served).await;
+        return exchange(stream, Peer { from, certificate: None }, place, turn, served).await;
     };
     let Some(stream) = handshake(acceptor, stream, served).await else {
         tracing::debug!(%from, "no TLS session came about");
         return;
     };
     match client_certificate(&stream) {
-        Ok(certificate) => {
-            let idle = match certificate.as_ref().and_then(member) {
-                Some(name) if !place.prove(name) => {
-                    tracing::debug!(%from, %name, "a member's connection over the cap was closed");
-                    return;
-                }
-                Some(_) if !place.is_crowded() => served.limits.member_idle,
-                _ => idle,
-            };
-            exchange(stream, Peer { from, certificate }, idle, turn, served).await;
-        }
+        Ok(certificate) => exchange(stream, Peer { from, certificate }, place, turn, served).await,
         Err(error) => tracing::debug!(%from, %error, "the client is no member"),
     }
 }
@@ -149,28 +137,21 @@ async fn handshake(
     }
 }
 
-/// The member the client proved to be; `None` for one that presented nothing.
+/// The certificate the client proved to hold; `None` for one that presented nothing.
 fn client_certificate(stream: &TlsStream<Socket>) -> Result<Option<PeerCertificate>, PeerError> {
     let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     presented.map(|leaf| PeerLeaf::parse(leaf).map(PeerCertificate::new)).transpose()
 }
 
-/// The node that a certificate is of, if it is of one.
-fn member(certificate: &PeerCertificate) -> Option<&NodeName> {
-    match certificate.leaf().id().subject() {
-        Subject::Node(name) => Some(name),
-        _ => None,
-    }
-}
-
 /// Serves the exchanges of one connection until it ends or is out of time.
-async fn exchange<I>(io: I, peer: Peer, idle: Duration, turn: &Arc<Turn>, served: &Served)
+async fn exchange<I>(io: I, peer: Peer, place: Place, turn: &Arc<Turn>, served: &Served)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Activity::new(&served.limits, idle, Arc::clone(turn), served.stopping.clone());
+    let activity = Activity::new(&served.limits, place, Arc::clone(turn), served.stopping.clone());
+    let activity = Ending(activity);
     let service =
-        Exchanges { router: served.router.clone(), peer, activity: Arc::clone(&activity) };
+        Exchanges { router: served.router.clone(), peer, activity: Arc::clone(&activity.0) };
     let builder = http(&served.limits, served.http2);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut stopping = served.stopping.clone();
@@ -183,13 +164,13 @@ where
                 }
                 return;
             }
-            why = activity.overdue() => match why {
+            why = activity.0.overdue() => match why {
                 Overdue::Stuck => return,
                 Overdue::Idle => {}
             },
             _ = stopping.wait_for(|stop| *stop), if !closing => closing = true,
         }
-        activity.close();
+        activity.0.close();
         connection.as_mut().graceful_shutdown();
     }
 }
@@ -219,6 +200,15 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// What an HTTP/2 peer may send ahead of its being read, in bytes.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// Ends the record of a connection when that ends, in whatever way.
+struct Ending(Arc<Activity>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
 
 #[derive(Clone)]
 struct Peer {

@@ -21,9 +21,11 @@ use std::time::Duration;
 /// | head of a request | [`Self::HEADER_BYTES`] | 431 (RFC 6585 §5) beyond it |
 /// | streams per HTTP/2 connection | [`Self::STREAMS`] | a member opens a handful |
 ///
-/// A member is who proved a certificate in the handshake whose chain the TLS configuration verified: it
-/// counts by its name, and no more by its address. While more than half of the places of members are
-/// taken, a new connection of one is kept idle no longer than a stranger's.
+/// A connection is a member's once a request of it was authorised by its certificate
+/// ([`Member`](crate::server::Member), [`Exchange::count_as_member`](super::Exchange::count_as_member)): it
+/// counts by the name, and no more by the address. One over those caps stays a stranger's. While more than
+/// half of the places of members are taken, a new connection of one is kept idle no longer than a
+/// stranger's.
 ///
 /// One `/64` counts as one address in IPv6, and an IPv4-mapped address counts as the IPv4 one.
 #[derive(Debug, Clone)]
@@ -109,14 +111,14 @@ impl Limits {
         self
     }
 
-    /// Open connections of members in all. One more is closed as soon as it proved to be one.
+    /// Open connections of members in all. One more counts as a stranger's.
     #[must_use]
     pub const fn with_members(mut self, connections: usize) -> Self {
         self.members = connections;
         self
     }
 
-    /// Open connections of one member.
+    /// Open connections of one member. One more counts as a stranger's.
     #[must_use]
     pub const fn with_per_member(mut self, connections: usize) -> Self {
         self.per_member = connections;

@@ -4,8 +4,8 @@
 //! has a place it gives back, a deadline in every state, and ends when [`Listener::serve`] ends.
 //!
 //! - **Accepting never waits for a peer**: the handshake runs in the connection's own task.
-//! - **A connection over a cap is closed at once**: a stranger's before a byte of it is read, a member's as
-//!   soon as its certificate says whose it is.
+//! - **A connection over a cap is closed at once**: before a byte of it is read. One that a member was
+//!   authorised over counts as the member's from then on.
 //! - **A herd is served one after the other**: so many new connections are worked on at once, and who
 //!   waits for its turn costs a socket, no buffers.
 //! - **Nothing outlives `serve`**: dropping the future aborts every connection and every stream.
