@@ -115,6 +115,40 @@ async fn now_and_then_it_is_asked_about_everybody() {
     assert_eq!(scene.calls()[1], questions + 3);
 }
 
+/// A call that takes so long.
+fn slow(time: Duration) -> Fault<MemoryStore> {
+    Fault::rival(move |_| sleep(time))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_takes_long_holds_no_stream_open_and_loses_no_heartbeat() {
+    let scene = Scene::new();
+    let slept = scene.master.attend(&scene.member("worker-1").await).unwrap();
+    let mut watch = scene.master.attend(&scene.member("worker-2").await).unwrap();
+    scene.store.script(Operation::RecordBeats, [slow(10 * SOON)]);
+    slept.heard(Fixtures::at(10), None);
+    sleep(SOON).await;
+    slept.heard(Fixtures::at(11), None);
+    scene.delete("worker-2").await;
+    assert_eq!(timeout(SOON, watch.ended()).await, Ok(REVOKED));
+    assert_eq!(scene.store.calls(Operation::RecordBeats), 1, "one at a time");
+    scene.master.flush().await;
+    assert_eq!(scene.store.calls(Operation::RecordBeats), 2);
+    let node = scene.store.node(&name("worker-1")).await.unwrap().unwrap();
+    assert_eq!(node.last_seen_at, Some(Fixtures::at(11)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_confirms_nobody() {
+    let scene = Scene::new();
+    let mut watch = scene.master.attend(&scene.member("worker-1").await).unwrap();
+    sleep(SOON).await;
+    scene.store.script(Operation::Touched, (0..1000).map(|_| slow(3600 * SOON)));
+    let began = Instant::now();
+    assert_eq!(timeout(10 * SOON, watch.ended()).await, Ok(WatchEnd::Unavailable));
+    assert!((4 * SOON..=6 * SOON).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_store_was_silent_it_is_asked_about_everybody() {
     let scene = Scene::new();

@@ -10,7 +10,8 @@
 //! - **A heartbeat counts once the store has said, after it came, that its identity holds**: one that
 //!   came between a revocation and the end of its stream never counts.
 //! - **Whoever cannot be confirmed is not a member**: when the store has been silent for [`PATIENCE`],
-//!   every stream ends.
+//!   or does not answer for so long, every stream ends.
+//! - **No look waits for a write**: what is heard while one is under way goes with the next.
 //! - No task lives while nobody is watched.
 
 use std::collections::{HashMap, HashSet};
@@ -38,8 +39,10 @@ pub(super) struct Watches(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Store>,
     held: Mutex<HashMap<IdentityId, Held>>,
-    /// Who looks and writes what was heard, one at a time.
+    /// Who looks, one at a time.
     looked: tokio::sync::Mutex<Looked>,
+    /// Held while what was heard is written.
+    writing: Arc<tokio::sync::Mutex<()>>,
     heard: AtomicU64,
     dropped: AtomicU64,
 }
@@ -104,8 +107,9 @@ pub struct Watch {
 impl Watches {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (held, looked) = (Mutex::default(), tokio::sync::Mutex::default());
+        let writing = Arc::default();
         let (heard, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Shared { store, held, looked, heard, dropped }))
+        Self(Arc::new(Shared { store, held, looked, writing, heard, dropped }))
     }
 
     /// Watches one more stream of `caller`; `None` where `most` are open.
@@ -144,7 +148,12 @@ impl Watches {
 
     /// Writes what was heard and not written: before a master ends.
     pub(super) async fn flush(&self, at: Timestamp) {
-        self.0.look(at).await;
+        // A second time for what was heard while something else was being written, and once more for
+        // what a look beside this one took up.
+        for _ in 0..3 {
+            self.0.look(at).await;
+            drop(self.0.writing.lock().await);
+        }
     }
 
     /// How many streams are open.
@@ -183,21 +192,44 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the store, ends whom it does not know, and writes what was heard of the others.
-    async fn look(&self, at: Timestamp) {
+    /// Asks the store, ends whom it does not know, and has what was heard of the others written.
+    async fn look(self: &Arc<Self>, at: Timestamp) {
         let mut looked = self.looked.lock().await;
         let Some(present) = self.present() else { return };
-        match self.ask(&mut looked, &present).await {
-            Ok((asked, standing)) => {
+        let silent_for = looked.answered.map_or(Duration::ZERO, |answered| answered.elapsed());
+        let patience = PATIENCE.saturating_sub(silent_for).max(CHECK);
+        match tokio::time::timeout(patience, self.ask(&mut looked, &present)).await {
+            Ok(Ok((asked, standing))) => {
                 looked.answered = Some(Instant::now());
                 self.judge(asked, standing, at);
-                self.write(self.of_members(present.heard)).await;
+                self.hand_over(present.heard);
+                return;
             }
-            Err(cause) => {
+            Ok(Err(cause)) => {
                 tracing::warn!(%cause, "members with open streams cannot be confirmed");
-                looked.known = None;
-                self.put_back(present.heard, looked.answered);
             }
+            Err(_) => {
+                tracing::warn!("the store does not say who of those with open streams is one")
+            }
+        }
+        looked.known = None;
+        self.put_back(present.heard);
+        self.lose_patience(looked.answered);
+    }
+
+    /// Has what was heard of members written, or, while something else is, lets it wait for the next
+    /// look.
+    fn hand_over(self: &Arc<Self>, heard: Vec<(IdentityId, Beat)>) {
+        let Ok(turn) = Arc::clone(&self.writing).try_lock_owned() else {
+            return self.put_back(heard);
+        };
+        let beats = self.of_members(heard);
+        if !beats.is_empty() {
+            let shared = Arc::clone(self);
+            drop(tokio::spawn(async move {
+                shared.write(beats).await;
+                drop(turn);
+            }));
         }
     }
 
@@ -274,14 +306,18 @@ impl Shared {
         heard.into_iter().filter(|(id, _)| is_member(id)).map(|(_, beat)| beat).collect()
     }
 
-    /// Nobody could say: what was heard waits for the next look, or for the end.
-    fn put_back(&self, heard: Vec<(IdentityId, Beat)>, answered: Option<Instant>) {
+    /// Lets what was heard wait for the next look.
+    fn put_back(&self, heard: Vec<(IdentityId, Beat)>) {
         let mut members = self.held();
         for (id, earlier) in heard {
             let Some(held) = members.get_mut(&id) else { continue };
             held.heard = Some(merged(earlier, held.heard.take()));
         }
-        for held in members.values_mut() {
+    }
+
+    /// Ends whom nobody could confirm for too long, and drops what was heard of them.
+    fn lose_patience(&self, answered: Option<Instant>) {
+        for held in self.held().values_mut() {
             let confirmed = answered.map_or(held.since, |answered| answered.max(held.since));
             if confirmed.elapsed() >= PATIENCE {
                 let lost = held.heard.take().is_some();
@@ -293,9 +329,6 @@ impl Shared {
 
     async fn write(&self, beats: Vec<Beat>) {
         let count = beats.len();
-        if count == 0 {
-            return;
-        }
         if let Err(cause) = self.store.record_beats(beats).await {
             self.dropped.fetch_add(count as u64, Ordering::Relaxed);
             tracing::warn!(count, %cause, "heartbeats of streams could not be written");
