@@ -15,7 +15,7 @@ use enroll_core::model::{Event, Timestamp, What};
 
 use crate::connection::{self, Server};
 use crate::error::Failure;
-use crate::{PostgresStore, journal, masters, rows};
+use crate::{PostgresStore, journal, masters, rows, touched};
 
 impl PostgresStore {
     /// Raises the fence if the server is another than the one on record.
@@ -65,6 +65,7 @@ async fn raise(client: &Object, server: &Server) -> Result<bool, Failure> {
     let event = Event::new(Timestamp::from_unix_millis(at), what);
     client.execute(journal::INSERT_EVENTS, &[&vec![rows::json(&event)?]]).await?;
     client.query(masters::NOTIFY, &[&masters::CHANNEL]).await?;
+    touched::begin_anew(client).await?;
     Ok(true)
 }
 

@@ -1,5 +1,6 @@
 //! Where something may have changed in what is said of members: a table that triggers write.
 
+use deadpool_postgres::Object;
 use enroll_core::model::NodeId;
 use enroll_core::store::{Mark, Touched};
 use uuid::Uuid;
@@ -31,6 +32,24 @@ pub(crate) async fn trim(transaction: Transaction<'_>) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Forgets what another cluster numbered, and begins anew: its numbers say nothing here.
+pub(crate) async fn begin_anew(client: &Object) -> Result<(), Failure> {
+    client.execute(FORGET_TOUCHED, &[]).await?;
+    client.execute(RESTART_TOUCHED, &[]).await?;
+    Ok(())
+}
+
+/// `forget_touched` removes the rows of `enroll_touched` that no transaction of this cluster which may
+/// still be asked about wrote.
+const FORGET_TOUCHED: &str = "DELETE FROM enroll_touched
+    USING pg_current_snapshot() AS seen
+    WHERE xid < pg_snapshot_xmin(seen) OR xid >= pg_snapshot_xmax(seen)";
+
+/// `restart_touched` writes one row: marks of before are none of these.
+const RESTART_TOUCHED: &str = "UPDATE enroll_touched_kept
+    SET floor = pg_snapshot_xmin(seen), next_floor = pg_snapshot_xmin(seen), turned_at = now()
+    FROM pg_current_snapshot() AS seen WHERE one = 1";
 
 /// `touched` reads the end of `enroll_touched`, from a mark on; absent where the mark is none of these,
 /// or less than all since is kept. It locks nothing.

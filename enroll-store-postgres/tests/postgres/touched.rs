@@ -66,6 +66,33 @@ async fn i7_what_is_committed_after_a_later_change_was_seen_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_numbers_of_another_cluster_are_forgotten_with_it() {
+    let cluster = started(Setup::default());
+    let url = fresh_url(&cluster);
+    let (store, make) = (open(&url).await, Fixtures::new());
+    let schema = schema(&url);
+    let (_, id) = node(&store, &make, "node").await;
+    drop(store);
+    // As a dump of a cluster with far more transactions leaves it.
+    let high = "'9000000000'::xid8";
+    let stale =
+        format!("INSERT INTO {schema}.enroll_touched (xid, node_id) VALUES ({high}, '{id}')");
+    cluster.sql(&stale).unwrap();
+    let kept =
+        format!("UPDATE {schema}.enroll_touched_kept SET floor = {high}, next_floor = {high}");
+    cluster.sql(&kept).unwrap();
+    cluster.sql(&format!("UPDATE {schema}.enroll_fence SET timeline = 'another'")).unwrap();
+
+    let store = open(&url).await;
+    assert_eq!(count(&cluster, schema), "0");
+    let mut mark = store.touched(None).await.unwrap().mark;
+    assert_eq!(named(&store, &mut mark).await, Some(Vec::new()), "nobody, and not everybody");
+    let (name, id) = node(&store, &make, "other").await;
+    let _deleted = store.delete_node(&name, AT, event()).await.unwrap();
+    assert_eq!(named(&store, &mut mark).await, Some(vec![id]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i7_what_is_no_longer_kept_is_told_from_what_never_was() {
     // No transaction of another test's holds the floor down.
     let cluster = started(Setup::default());
