@@ -124,11 +124,8 @@ async fn a_command_that_another_master_queued_comes_within_a_second() {
     let (fleet, _) = counted().await;
     let member = Member::enrolled(&fleet, "worker-1").await;
     let (_, mut stream) = member.listening().await.unwrap();
-    let other = enroll_core::master::Enroller::with_issuers(
-        std::sync::Arc::clone(&fleet.store) as _,
-        Vec::new(),
-    )
-    .with_command("look", CommandClass::Monitor);
+    let other = Enroller::with_issuers(std::sync::Arc::clone(&fleet.store) as _, Vec::new())
+        .with_command("look", CommandClass::Monitor);
     let mut took = Vec::new();
     for _ in 0..3 {
         let queued =
