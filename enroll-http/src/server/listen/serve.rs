@@ -65,6 +65,8 @@ pub enum Drained {
 impl Listener {
     /// A listener on `tcp` that serves `router`.
     pub fn new(tcp: TcpListener, router: Router) -> Self {
+        // Now, and not when it is served: a connection has it from the instant that it is made.
+        keep_alive(&tcp);
         let exempt: Exempt = Arc::new(|_| false);
         Self { tcp, router, tls: None, http2: false, limits: Limits::new(), exempt }
     }
@@ -109,7 +111,6 @@ impl Listener {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let (stop, stopping) = watch::channel(false);
         let Self { tcp, router, tls, http2, limits, exempt } = self;
-        keep_alive(&tcp);
         let caps = Caps::new(&limits);
         let tls = tls.map(|config| acceptor(&config, http2));
         let drain = limits.drain;
