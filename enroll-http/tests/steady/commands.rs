@@ -2,11 +2,13 @@
 
 use axum::http::StatusCode;
 use enroll_core::master::Enroller;
-use enroll_core::model::{CommandClass, CommandStatus};
-use enroll_core::store::Page;
+use enroll_core::model::{
+    CommandClass, CommandId, CommandRecord, CommandStatus, Event, SystemEntropy, What,
+};
+use enroll_core::store::{Commands as _, Page};
 use serde_json::{Value, json};
 
-use crate::common::fleet::{Client, Fleet, Setup, name};
+use crate::common::fleet::{Client, Fleet, START, Setup, name};
 
 fn setup() -> Setup {
     let master = |enroller: Enroller| enroller.with_command("look", CommandClass::Monitor);
@@ -42,6 +44,28 @@ async fn a_command_comes_with_every_heartbeat_until_it_is_acknowledged() {
     let commands = fleet.enroller.commands(&node, Page::first(1)).await.unwrap();
     assert_eq!(commands[0].status, CommandStatus::Done);
     assert_eq!(commands[0].output.as_deref(), Some("3 files"));
+}
+
+#[tokio::test]
+async fn what_the_state_allows_is_not_hidden_behind_what_it_does_not() {
+    let fleet = Fleet::with(setup()).await;
+    let (machine, certificate, _) = fleet.enrolled("worker-1").await;
+    let member = fleet.member(&machine, &certificate);
+    let node = name("worker-1");
+    let look = || fleet.enroller.queue_command(&node, "look", json!(null), "op");
+    let known = look().await.unwrap();
+    // As they stand once a node is not fused any more.
+    for _ in 0..Enroller::COMMANDS_AT_ONCE {
+        let id = CommandId::generate(START, &SystemEntropy::new()).unwrap();
+        let class = CommandClass::Control;
+        let control = CommandRecord { id, class, queued_at: START, ..known.clone() };
+        let event = Event::new(START, What::SettingChanged { key: "key".into() });
+        let _queued = fleet.store.queue_command(control, event).await.unwrap();
+    }
+    let last = look().await.unwrap();
+    let commands = beat(&member, "worker-1").await;
+    let ids: Vec<_> = commands.as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(ids, [known.id, last.id].map(|id| json!(id.to_string())));
 }
 
 #[tokio::test]
