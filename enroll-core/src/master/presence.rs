@@ -148,11 +148,14 @@ impl Watches {
 
     /// Writes what was heard and not written: before a master ends.
     pub(super) async fn flush(&self, at: Timestamp) {
-        // A second time for what was heard while something else was being written, and once more for
-        // what a look beside this one took up.
+        // Again for what was heard while something else was being written, and once more for what a
+        // look beside this one has begun to write.
         for _ in 0..3 {
             self.0.look(at).await;
             drop(self.0.writing.lock().await);
+            if self.0.held().values().all(|held| held.heard.is_none()) {
+                return;
+            }
         }
     }
 

@@ -71,12 +71,16 @@ pub(super) async fn authenticate(
     };
     match enroller.authenticate(&caller).await {
         Ok(Ok(member)) => {
-            exchange.iter().for_each(|exchange| exchange.count_as_member(&member.node.name));
+            if let Some(exchange) = exchange {
+                exchange.count_as_member(&member.node.name);
+            }
             Ok(member)
         }
         Ok(Err(why)) => {
             tracing::debug!(%why, "a caller is not authorised");
-            exchange.iter().for_each(|exchange| exchange.count_as_stranger());
+            if let Some(exchange) = exchange {
+                exchange.count_as_stranger();
+            }
             Err(unauthorized())
         }
         Err(error) => Err(trouble(&error)),
