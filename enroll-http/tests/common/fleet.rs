@@ -14,7 +14,7 @@ use enroll_core::model::{Clock, JoinToken, NodeName, SystemEntropy, Timestamp, T
 use enroll_core::store::MemoryStore;
 use enroll_core::testing::{FixedClock, FlakyStore};
 use enroll_http::server::{
-    AddressLimiter, EnrollOptions, Limits, Listener, SteadyOptions, enroll_router, steady_router,
+    AddressLimiter, EnrollOptions, Listener, SteadyOptions, enroll_router, steady_router,
 };
 use enroll_http::tls::{
     CertSlot, ClientAuth, ClientTls, HttpOptions, PinnedVerifier, ServerTls, TlsIdentity,
@@ -87,7 +87,7 @@ impl Fleet {
         let steady = steady_router(Arc::clone(&enroller), options);
         Self {
             enroll: serve(&authority, &clock, enroll, ClientAuth::Off, |listener| listener).await,
-            steady: serve_members(&authority, &clock, steady, true).await,
+            steady: serve_members(&authority, &clock, steady, Listener::with_http2).await,
             clock,
             authority,
             store,
@@ -144,35 +144,15 @@ impl Fleet {
     }
 }
 
-/// A listener for members of `authority`.
+/// A listener for members of `authority`, as `with` sets it up.
 pub async fn serve_members(
     authority: &Authority,
     clock: &Arc<FixedClock>,
     router: Router,
-    http2: bool,
+    with: impl FnOnce(Listener) -> Listener,
 ) -> Running {
     let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
-    serve(
-        authority,
-        clock,
-        router,
-        members,
-        |listener| {
-            if http2 { listener.with_http2() } else { listener }
-        },
-    )
-    .await
-}
-
-/// A listener for members of `authority`, over HTTP/1.1 and with `limits`.
-pub async fn serve_members_within(
-    authority: &Authority,
-    clock: &Arc<FixedClock>,
-    router: Router,
-    limits: Limits,
-) -> Running {
-    let members = ClientAuth::Optional { roots: vec![authority.root().clone()] };
-    serve(authority, clock, router, members, |listener| listener.with_limits(limits)).await
+    serve(authority, clock, router, members, with).await
 }
 
 async fn serve(

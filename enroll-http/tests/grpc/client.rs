@@ -12,7 +12,7 @@ use enroll_core::worker::{
     WorkerError, WorkerEvent, WorkerObserver,
 };
 use enroll_http::client::{GrpcMaster, HttpMaster};
-use enroll_http::server::{SteadyOptions, steady_router};
+use enroll_http::server::{Listener, SteadyOptions, steady_router};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -172,7 +172,7 @@ async fn a_master_without_http2_or_without_the_service_is_called_over_rest() {
     let (fleet, _) = counted().await;
     let options = SteadyOptions::new();
     let router = steady_router(Arc::clone(&fleet.enroller), options);
-    let plain = serve_members(&fleet.authority, &fleet.clock, router, false).await;
+    let plain = serve_members(&fleet.authority, &fleet.clock, router, |listener| listener).await;
     let scene = enrolled(&fleet, &plain, |master| master).await;
     live(&scene.worker, heard(&fleet)).await;
     assert_eq!(fleet.enroller.streams(), 0);
@@ -181,7 +181,8 @@ async fn a_master_without_http2_or_without_the_service_is_called_over_rest() {
     let told = async { until("it is told", async || strict.log.has("speaks no gRPC")).await };
     live(&strict.worker, told).await;
 
-    let bare = serve_members(&fleet.authority, &fleet.clock, Router::new(), true).await;
+    let http2 = Listener::with_http2;
+    let bare = serve_members(&fleet.authority, &fleet.clock, Router::new(), http2).await;
     let strict = enrolled_again(&fleet, &bare).await;
     let told = async { until("it is told", async || strict.log.has("speaks no gRPC")).await };
     live(&strict.worker, told).await;

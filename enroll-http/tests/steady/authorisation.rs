@@ -11,9 +11,7 @@ use enroll_http::server::{Limits, SteadyOptions, steady_router};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::common::fleet::{
-    Answer, Client, Fleet, Machine, Setup, leaf, name, serve_members_within,
-};
+use crate::common::fleet::{Answer, Client, Fleet, Machine, Setup, leaf, name, serve_members};
 use crate::common::{dial, soon};
 
 async fn with_key(client: &Client, key: &str) -> Answer {
@@ -87,7 +85,8 @@ async fn who_holds_a_revoked_certificate_takes_no_place_of_the_member() {
     let fleet = Fleet::start().await;
     let router = steady_router(Arc::clone(&fleet.enroller), SteadyOptions::new());
     let limits = Limits::new().with_per_address(1).with_per_member(1);
-    let running = serve_members_within(&fleet.authority, &fleet.clock, router, limits).await;
+    let running =
+        serve_members(&fleet.authority, &fleet.clock, router, |l| l.with_limits(limits)).await;
     let connect = async |identity| {
         let mut stream = dial(running.addr, fleet.tls(identity).config().unwrap()).await.ok()?;
         let status = answered(&mut stream, "GET /v1/self").await?;
