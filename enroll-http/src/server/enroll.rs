@@ -11,11 +11,11 @@ use enroll_core::master::{Enroller, Verdict};
 use enroll_core::model::{EnrollRequest, Origin, Reason, Rejection};
 use http::StatusCode;
 use tokio::sync::Semaphore;
-use tracing::Instrument as _;
 
 use super::answer::{json, trouble, with_fallbacks};
 use super::backlog::Backlog;
 use super::gate::{Gate, read_object};
+use super::whole::whole;
 use super::{AddressLimiter, Proxies, ca, health};
 use crate::wire::{EnrollAnswer, EnrollBody, Problem};
 
@@ -160,20 +160,15 @@ impl Door {
             return Err(self.gate.refuse(busy).into());
         };
         let (enroller, backlog) = (Arc::clone(&self.gate.enroller), Arc::clone(&self.backlog));
-        // Boxed, so that the call does not hold the room for it a second time.
-        let judging = Box::pin(async move {
+        let judged = whole(Box::pin(async move {
             let verdict = enroller.enroll(request, origin).await;
             drop(place);
             backlog.carried_out();
             verdict
-        });
-        match tokio::spawn(judging.in_current_span()).await {
-            Ok(Ok(verdict)) => self.render(&verdict),
-            Ok(Err(error)) => Err(trouble(&error)),
-            Err(panicked) => {
-                tracing::error!(%panicked, "judging a request to enroll failed");
-                Err(Reason::Unavailable.into())
-            }
+        }));
+        match judged.await? {
+            Ok(verdict) => self.render(&verdict),
+            Err(error) => Err(trouble(&error)),
         }
     }
 

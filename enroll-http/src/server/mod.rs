@@ -17,6 +17,7 @@ mod openapi;
 mod operator;
 mod proxies;
 mod steady;
+mod whole;
 
 pub use body::{BODY_DEADLINE, BodyDeadline, BodyDeadlineService, BodyError, MAX_BODY, read_body};
 pub use ca::CA_FINGERPRINT;

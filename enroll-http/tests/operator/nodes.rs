@@ -1,10 +1,13 @@
 //! Nodes: registering, looking, filtering, cordoning, deleting.
 
-use enroll_core::model::{Reason, Role};
+use std::time::Duration;
+
+use enroll_core::model::{NodeName, Reason, Role};
 use enroll_core::store::{Nodes as _, Page};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::common::soon;
 use crate::support::{FROM, Master, members, refused};
 
 const SUMMARY: [&str; 6] = ["arch", "health", "last_seen_at", "name", "state", "status"];
@@ -105,6 +108,19 @@ async fn the_operators_labels_win_over_the_nodes_own() {
     let node = master.get("/v1/nodes/worker-1").await.is(200).json;
     assert_eq!(node["labels"], json!({ "zone": "ours", "rack": "7" }));
     assert_eq!(node["facts"]["labels"], json!({ "zone": "theirs", "rack": "7" }));
+}
+
+#[tokio::test]
+async fn a_node_registered_again_keeps_its_labels_unless_others_are_given() {
+    let master = Master::start().await;
+    let labels = async |body: Value| {
+        master.post("/v1/nodes", body).await.is(201);
+        master.get("/v1/nodes/worker-1").await.json["labels"].clone()
+    };
+    let rack = json!({ "rack": "b2" });
+    assert_eq!(labels(json!({ "name": "worker-1", "labels": rack })).await, rack);
+    assert_eq!(labels(json!({ "name": "worker-1" })).await, rack);
+    assert_eq!(labels(json!({ "name": "worker-1", "labels": {} })).await, json!({}));
 }
 
 #[tokio::test]
@@ -227,6 +243,29 @@ async fn b10_a_node_in_use_is_deleted_only_by_force() {
     master.get("/v1/nodes/busy-1").await.is(200);
     master.delete("/v1/nodes/busy-1?force=true").await.is(204);
     master.get("/v1/nodes/busy-1").await.error(404, "not_found");
+}
+
+#[tokio::test]
+async fn what_was_begun_is_carried_out_though_nobody_waits_for_it() {
+    let master = Master::start().await;
+    master.enroll("slow-1").await;
+    soon(async {
+        tokio::select! {
+            answer = master.delete("/v1/nodes/slow-1") => panic!("not yet: {answer:?}"),
+            () = master.busy.asked.notified() => {}
+        }
+    })
+    .await;
+    // The connection is gone when this is.
+    soon(master.running.stop()).await;
+    master.busy.answer.notify_one();
+    let name = NodeName::new("slow-1").unwrap();
+    soon(async {
+        while master.store.node(&name).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use enroll_http::tls::{ClientTls, HttpOptions, PinnedVerifier, http_client};
 use http::{HeaderMap, Method, StatusCode};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::common::schema::assert_documented;
 use crate::common::{Running, soon};
@@ -35,6 +36,7 @@ pub(crate) struct Master {
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) running: Running,
+    pub(crate) busy: Arc<Busy>,
     tokens: Vec<(Role, AdminToken)>,
     http: reqwest::Client,
 }
@@ -49,12 +51,21 @@ pub(crate) struct Answer {
     pub(crate) json: Value,
 }
 
-/// Keeps every node in use whose name begins with "busy".
-struct Busy;
+/// Keeps every node in use whose name begins with "busy", and takes its time with those that begin
+/// with "slow".
+#[derive(Default)]
+pub(crate) struct Busy {
+    pub(crate) asked: Notify,
+    pub(crate) answer: Notify,
+}
 
 #[async_trait]
 impl InUse for Busy {
     async fn reason(&self, node: &NodeRecord) -> Option<String> {
+        if node.name.as_str().starts_with("slow") {
+            self.asked.notify_one();
+            self.answer.notified().await;
+        }
         node.name.as_str().starts_with("busy").then(|| format!("{} runs 3 machines.", node.name))
     }
 }
@@ -84,11 +95,12 @@ impl Master {
         config.enroll_url = Some(URL.into());
         config.steady_addr = Some(STEADY.into());
         config.hosts = vec![Host::new("master.example").unwrap()];
+        let busy = Arc::new(Busy::default());
         let enroller = Enroller::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&authority))
             .with_config(configure(config))
             .with_clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .with_fuser(Arc::new(fuser), Duration::from_secs(300))
-            .with_in_use_guard(Arc::new(Busy))
+            .with_in_use_guard(Arc::clone(&busy) as Arc<dyn InUse>)
             .with_command("ping", CommandClass::Monitor)
             .with_command("restart", CommandClass::Control);
         let mut tokens = Vec::new();
@@ -100,7 +112,7 @@ impl Master {
         let running = Running::start(router, |listener| listener).await;
         let tls = ClientTls::new(Arc::new(PinnedVerifier::new([]))).config().unwrap();
         let http = http_client(tls, &HttpOptions::new().danger_allow_plaintext()).unwrap();
-        Self { enroller, store, clock, authority, running, tokens, http }
+        Self { enroller, store, clock, authority, running, busy, tokens, http }
     }
 
     pub(crate) fn token(&self, role: Role) -> &str {

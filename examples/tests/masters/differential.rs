@@ -121,7 +121,7 @@ async fn mint(side: &mut Side, dice: &mut Dice) -> String {
         0 => side.enroller.regenerate(dice.name(), "ann").await.map(|done| format!("{done:?}")),
         1 => {
             let mut wish = RegisterRequest::new(dice.name());
-            wish.labels = [("rack".to_owned(), dice.below(9).to_string())].into();
+            wish.labels = Some([("rack".to_owned(), dice.below(9).to_string())].into());
             side.enroller.register(wish, "ann").await.map(|done| format!("{done:?}"))
         }
         _ => side.enroller.mint(wish, "ann").await.map(|minted| {

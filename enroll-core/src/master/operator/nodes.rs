@@ -17,8 +17,9 @@ use crate::store::{DeleteOutcome, NameRule, NodeCount, NodeFilter, Page};
 pub struct RegisterRequest {
     /// Its name.
     pub name: NodeName,
-    /// The operator's labels, which win over the machine's own.
-    pub labels: BTreeMap<String, String>,
+    /// The operator's labels, which win over the machine's own; `None` leaves a pending node those
+    /// it has.
+    pub labels: Option<BTreeMap<String, String>>,
     /// How long its token lives; [`DEFAULT_TOKEN_TTL`](Self::DEFAULT_TOKEN_TTL) where absent,
     /// clamped as every token's.
     pub token_ttl: Option<Duration>,
@@ -28,10 +29,10 @@ impl RegisterRequest {
     /// 24 h.
     pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// A node of this name, without labels.
+    /// A node of this name, without labels of its operator's.
     #[must_use]
     pub const fn new(name: NodeName) -> Self {
-        Self { name, labels: BTreeMap::new(), token_ttl: None }
+        Self { name, labels: None, token_ttl: None }
     }
 }
 
@@ -55,15 +56,15 @@ impl Enroller {
         wish: RegisterRequest,
         actor: &str,
     ) -> Result<Registered, OperatorError> {
-        let labels = Facts { labels: wish.labels, ..Facts::default() };
-        if labels.check().is_err() {
+        let labels = wish.labels.clone().unwrap_or_default();
+        if (Facts { labels, ..Facts::default() }).check().is_err() {
             return Err(OperatorError::Invalid(
                 "`labels` has more than 64 entries, or one longer than 1024 bytes.".into(),
             ));
         }
         let ttl = wish.token_ttl.unwrap_or(RegisterRequest::DEFAULT_TOKEN_TTL);
         let mint = MintRequest::new().with_ttl(ttl).with_node_name(wish.name);
-        self.mint_node(mint, NameRule::NotHeld, Some(labels.labels), actor).await
+        self.mint_node(mint, NameRule::NotHeld, wish.labels, actor).await
     }
 
     /// Mints a fresh token for a node that is there, and kills its earlier unspent ones.

@@ -128,7 +128,7 @@ impl Enroller {
             .unwrap_or(MintRequest::DEFAULT_TTL)
             .clamp(MintRequest::MIN_TTL, MintRequest::MAX_TTL);
         let record = record(&token, wish, at, ttl, actor);
-        let events = self.events_of(&record, labels.is_some(), at, actor);
+        let events = self.events_of(&record, rule == NameRule::NotHeld, at, actor);
         let mint = Mint {
             token: record.clone(),
             rule,

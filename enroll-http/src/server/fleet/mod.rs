@@ -25,6 +25,7 @@ use self::outgoing::Outgoing;
 use super::answer::trouble;
 use super::member::{authenticate, unauthorized};
 use super::steady::another_name;
+use super::whole::whole;
 use crate::fleet::v1::fleet_server::{Fleet, FleetServer};
 use crate::fleet::{MAX_MESSAGE, Pinned, status, v1};
 use crate::wire::{ErrorCode, Problem, node_name};
@@ -155,7 +156,12 @@ impl Fleet for Service {
         let unknown =
             || status(&Problem::error(ErrorCode::NotFound, "This node has no such command."));
         let id = report.command_id.parse().map_err(|_| unknown())?;
-        match self.enroller.acknowledge(&member, id, report.done, report.output).await {
+        let enroller = Arc::clone(&self.enroller);
+        let acknowledged =
+            whole(
+                async move { enroller.acknowledge(&member, id, report.done, report.output).await },
+            );
+        match acknowledged.await.map_err(|problem| status(&problem))? {
             Ok(true) => Ok(Response::new(v1::AcknowledgeReply {})),
             Ok(false) => Err(unknown()),
             Err(error) => Err(status(&trouble(&error))),
@@ -164,7 +170,9 @@ impl Fleet for Service {
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Reply<v1::RenewReply> {
         let (_, member, wish) = self.unary(request).await?;
-        match self.enroller.renew(&member, wish.csr.as_deref()).await {
+        let enroller = Arc::clone(&self.enroller);
+        let renewed = whole(async move { enroller.renew(&member, wish.csr.as_deref()).await });
+        match renewed.await.map_err(|problem| status(&problem))? {
             Ok(RenewVerdict::Renewed(made)) => {
                 let credentials = made.iter().filter_map(v1::Credential::of).collect();
                 Ok(Response::new(v1::RenewReply { credentials }))

@@ -4,6 +4,7 @@
 //!   call, so that whoever may not learns nothing of paths, parameters or bodies.
 //! - **A token's text is shown once**, in the answer that made it. Lists are made of types that have
 //!   no place for one.
+//! - **What changes something is carried out to its end**, whether or not the operator waits for it.
 //! - **No answer is kept**: each says `Cache-Control: no-store`.
 
 mod admins;
@@ -27,7 +28,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use enroll_core::master::{Enroller, OperatorError};
@@ -38,6 +39,7 @@ pub use install::{InstallOptions, InvalidInstall};
 pub(super) use openapi::document;
 
 use super::answer::{trouble, with_fallbacks};
+use super::whole::whole_changes;
 use super::{ca, health};
 use crate::wire::{ErrorCode, Problem};
 
@@ -87,6 +89,7 @@ pub fn operator_router(enroller: impl Into<Arc<Enroller>>, options: OperatorOpti
         .merge(health::routes(Arc::clone(&enroller)))
         .route("/openapi.json", get(openapi::serve));
     let calls = calls()
+        .layer(from_fn(whole_changes))
         .layer(map_response(unkept))
         .with_state(App { enroller, options: Arc::new(options) });
     with_fallbacks(calls.merge(public))

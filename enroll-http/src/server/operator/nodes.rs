@@ -20,7 +20,8 @@ use crate::wire::{AttemptItem, List, NewNode, NodeSummary, NodeView, RegisteredN
 
 /// Register a node and mint its token
 ///
-/// A name that is `pending` already gets a fresh token. The answer is the only one that ever shows
+/// A name that is `pending` already gets a fresh token, and keeps its labels unless others are
+/// given. The answer is the only one that ever shows
 /// the token's text.
 #[utoipa::path(
     operation_id = "register_node",
@@ -37,7 +38,7 @@ pub(super) async fn register(
     Body(wish): Body<NewNode>,
 ) -> Answer<(StatusCode, Json<RegisteredNode>)> {
     let mut register = RegisterRequest::new(node_name("name", &wish.name)?);
-    register.labels = wish.labels.unwrap_or_default();
+    register.labels = wish.labels;
     register.token_ttl = wish.token_ttl_secs.map(Duration::from_secs);
     let registered = app.enroller.register(register, &by.name).await.map_err(refused)?;
     Ok((StatusCode::CREATED, Json(app.registered(&registered))))
