@@ -43,6 +43,10 @@ pub enum SecretError {
         "the shared secret is one character repeated; generate one, e.g. `openssl rand -hex 32`"
     )]
     Constant,
+    /// It begins or ends with white space, which is not presented: whoever reads it from a file or a
+    /// variable trims it.
+    #[error("the shared secret begins or ends with white space; take that away")]
+    Untrimmed,
 }
 
 impl SharedSecret {
@@ -58,8 +62,8 @@ impl SharedSecret {
     /// A secret a master is to accept.
     ///
     /// # Errors
-    /// [`SecretError`] when it is empty, short or constant: an unset variable must never become an
-    /// accepted secret.
+    /// [`SecretError`] when it is empty, short, constant or not trimmed: an unset variable must never
+    /// become an accepted secret.
     pub fn configured(text: String) -> Result<Self, SecretError> {
         let text = Zeroizing::new(text);
         let mut chars = text.chars();
@@ -69,6 +73,9 @@ impl SharedSecret {
         }
         if text.chars().count() < Self::MIN_LEN {
             return Err(SecretError::Short);
+        }
+        if text.trim().len() != text.len() {
+            return Err(SecretError::Untrimmed);
         }
         Ok(Self(text))
     }
@@ -263,6 +270,9 @@ mod tests {
         assert_eq!(why("short"), SecretError::Short);
         assert_eq!(why(&"a1".repeat(15)), SecretError::Short);
         assert_eq!(why(&"x".repeat(40)), SecretError::Constant);
+        for untrimmed in [format!("{} ", "a1".repeat(16)), format!("\t{}", "a1".repeat(16))] {
+            assert_eq!(why(&untrimmed), SecretError::Untrimmed);
+        }
         assert!(SharedSecret::configured("0123456789abcdef0123456789abcdef".into()).is_ok());
     }
 

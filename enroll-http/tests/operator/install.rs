@@ -195,7 +195,10 @@ async fn an_embedder_says_how_its_worker_is_called() {
     let docker = install["docker"].as_str().unwrap();
     assert!(docker.contains("-v acme-agent-data:/srv/acme "), "{docker}");
     assert!(docker.ends_with("  ghcr.io/acme/agent@sha256:00\n"), "{docker}");
-    let shell = Shell::new(&["acme-agent"]).run(install["shell"].as_str().unwrap());
+    let shell = install["shell"].as_str().unwrap();
+    assert!(shell.contains("/opt/acme/acme-agent bootstrap &&\n"), "{shell}");
+    assert!(shell.ends_with("/opt/acme/acme-agent serve\n"), "{shell}");
+    let shell = Shell::new(&["acme-agent"]).run(&shell.replace("/opt/acme/", ""));
     let (first, second) = (&shell[0].env, &shell[1].env);
     assert_eq!(first["ACME_ALLOW_PLAINTEXT"], "1");
     assert_eq!((&*first["ACME_STATE_DIR"], &*second["ACME_STATE_DIR"]), ("/srv/acme", "/srv/acme"));

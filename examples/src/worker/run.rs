@@ -184,11 +184,20 @@ async fn bootstrap(options: &Options) -> Result<(), Exit> {
         (proofs, false) => worker.bootstrap(proofs).await?,
     };
     write_config(&config, &dir)?;
-    match options.output {
-        Output::Text => println!("{}", text(&outcome)),
-        Output::Json => println!("{}", body(&outcome)),
-    }
+    print(&match options.output {
+        Output::Text => text(&outcome),
+        Output::Json => body(&outcome).to_string(),
+    });
     Ok(())
+}
+
+/// Prints a line. The machine is a member whether or not anybody reads that.
+fn print(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    if let Err(cause) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::warn!(%cause, "the outcome cannot be printed");
+    }
 }
 
 async fn serve(options: &Options) -> Result<(), Exit> {

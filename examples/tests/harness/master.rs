@@ -157,10 +157,16 @@ impl Master {
         self.child.id()
     }
 
+    /// An operator's command against it.
+    pub(crate) fn call(&self, args: &[&str]) -> Command {
+        let mut command = program();
+        command.args(args).arg("--data-dir").arg(self.data());
+        command
+    }
+
     /// Runs an operator's command against it.
     pub(crate) fn cli(&self, args: &[&str]) -> Said {
-        let mut command = program();
-        run(command.args(args).arg("--data-dir").arg(self.data()))
+        run(&mut self.call(args))
     }
 
     /// What an operator's command with `--output json` prints.

@@ -21,6 +21,21 @@ fn a_refusal_is_1_with_the_masters_own_words() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_1_and_one_that_nobody_reads_is_not() {
+    let master = Master::start(&[]);
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    for call in [&["token", "mint"][..], &["node", "add", "worker-1"], &["node", "list"]] {
+        let said = run(master.call(call).stdout(full()));
+        ends(&said, 1, "cannot be written");
+    }
+    let said = run(master.call(&["node", "delete", "worker-1"]).stdout(full()));
+    ends(&said, 1, "it is done");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(run(master.call(&["node", "list"]).stdout(writer)).code, 0);
+}
+
+#[test]
 fn wrong_usage_is_2() {
     let master = Master::start(&[]);
     for wrong in [

@@ -1,10 +1,12 @@
 //! Where settings come from, and which are refused.
 
+use std::ffi::OsStr;
 use std::fs::{Permissions, write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use crate::harness::{Home, Master, Said, run};
+use crate::harness::{Home, Master, Said, program, run};
 
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
 
@@ -92,7 +94,9 @@ fn a_wrong_value_says_where_it_comes_from() {
 fn a_weak_cluster_secret_refuses_to_start() {
     let home = Home::new();
     let path = home.beside("secret");
-    for weak in ["", "\n", "short", &"a".repeat(64), &format!("{GOOD}\nshort")] {
+    for weak in
+        ["", "\n", "short", &"a".repeat(64), &format!("{GOOD}\nshort"), &format!("{GOOD} \n")]
+    {
         write(&path, weak).expect("a file");
         let mut serve = home.serve();
         let said = refused(serve.arg("--cluster-secret-path").arg(&path), 1, &["cluster secret"]);
@@ -130,7 +134,30 @@ fn what_this_build_cannot_do_is_said_before_anything_is_made() {
         assert_eq!(said.code, 2, "{said:?}");
         assert!(said.err.contains(word) && !said.err.contains("s3cret"), "{said:?}");
     }
+    let config = home.beside("master.toml");
+    write(&config, "issue = []\n").expect("a file");
+    refused(home.serve().arg("--config").arg(&config), 2, &["--issue"]);
     assert!(!home.data().join("ca.key").exists(), "no authority was made");
+}
+
+#[test]
+fn what_can_hardly_be_meant_is_said() {
+    let master = Master::start(&["--issue", "headscale", "--stale-threshold-secs", "30"]);
+    let log = master.log();
+    assert!(log.contains("neither x509 nor api_key"), "{log}");
+    assert!(log.contains("--heartbeat-interval-secs 30 is not below"), "{log}");
+    let log = Master::start(&[]).log();
+    assert!(!log.contains("--issue") && !log.contains("--heartbeat-interval-secs"), "{log}");
+}
+
+#[test]
+fn a_path_need_not_be_text() {
+    let home = Home::new();
+    let path = home.beside("x").with_file_name(OsStr::from_bytes(b"\xe9"));
+    let mut serve = program();
+    serve.env("ENROLL_MASTER_STORE", "postgres://u:s3cret@127.0.0.1:1/db");
+    let said = run(serve.args(["serve", "--data-dir"]).arg(path));
+    assert!(said.code == 1 && !said.err.contains("s3cret"), "{said:?}");
 }
 
 #[test]

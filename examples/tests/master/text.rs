@@ -1,6 +1,6 @@
 //! What people are shown.
 
-use crate::harness::{Master, program, run};
+use crate::harness::{Home, Master, program, run};
 
 #[test]
 fn tokens_are_shown_once_with_what_to_do_with_them() {
@@ -36,6 +36,21 @@ fn nodes_are_shown_with_ids_only_when_asked() {
         let shown = master.cli(&[call, &["--show-ids"]].concat()).out;
         assert!(shown.contains(&id) && shown.contains("worker-1"), "{shown}");
     }
+}
+
+#[test]
+fn where_there_is_nothing_to_paste_nothing_is_printed() {
+    let home = Home::new();
+    let mut serve = program();
+    serve.args(["serve", "--enroll-listen", "none", "--data-dir"]).arg(home.data());
+    serve.args(["--steady-listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"]);
+    let master = home.start_as(serve);
+    let said = master.cli(&["node", "add", "worker-1", "--snippet", "shell"]);
+    assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
+    assert!(said.err.contains("nothing to paste") && said.err.contains("node token worker-1"));
+    assert!(!said.err.contains("enroll_join_"), "{said:?}");
+    let made = master.json(&["node", "token", "worker-1", "--snippet", "shell"]);
+    assert!(made["token"].is_string(), "{made}");
 }
 
 #[test]

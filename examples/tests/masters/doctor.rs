@@ -1,6 +1,8 @@
 //! `enroll-master doctor`.
 
 use std::fs::Permissions;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use enroll_store_postgres::testing::{fresh_url, shared};
@@ -38,6 +40,26 @@ fn a_master_that_is_well_is_found_well() {
         assert!(text.code == 0 && text.out.contains("ok     durability"), "{text:?}");
         assert!(!text.out.contains("WRONG"), "{text:?}");
     }
+}
+
+#[test]
+fn without_tls_it_is_not_enough_that_somebody_answers() {
+    let stub = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = stub.local_addr().expect("an address").port();
+    let answering = std::thread::spawn(move || {
+        let (mut peer, _) = stub.accept().expect("a call");
+        let _read = peer.read(&mut [0; 1024]);
+        let _sent = peer.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
+    });
+    let master = Master::start(&[]);
+    let ready = master.data().join("ready.json");
+    let mut told = master.ready_json().clone();
+    told["enroll_url"] = format!("http://127.0.0.1:{port}").into();
+    std::fs::write(&ready, told.to_string()).expect("it is ours");
+    let said = master.cli(&["doctor"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("WRONG  enroll listener") && said.out.contains("502"), "{said:?}");
+    answering.join().expect("it was called");
 }
 
 #[test]

@@ -163,6 +163,13 @@ impl InstallOptions {
         })
     }
 
+    /// What a shell finds the program by: its name, where every shell looks.
+    fn command(&self) -> &str {
+        let dirs = ["/usr/local/bin/", "/usr/bin/", "/bin/"];
+        let named = dirs.iter().find_map(|dir| self.program.strip_prefix(dir));
+        named.filter(|name| !name.contains('/')).unwrap_or(&self.program)
+    }
+
     /// What the service is called.
     fn service(&self) -> &str {
         self.program.rsplit('/').next().unwrap_or(&self.program)
@@ -262,15 +269,15 @@ systemctl restart {service}.service
     /// The secrets are in the environment of the one call that presents them; the process that
     /// lasts does not see them.
     fn shell(&self) -> Zeroizing<String> {
-        let service = self.options.service();
+        let command = self.options.command();
         let mut text = Zeroizing::new(String::new());
         self.assign(&self.public, &mut text);
         self.assign(&self.secret, &mut text);
-        text.push_str(&format!("{service} bootstrap &&\n"));
+        text.push_str(&format!("{command} bootstrap &&\n"));
         let lasting = |name: &str| name == "STATE_DIR";
         let kept: Vec<_> = self.public.iter().copied().filter(|(name, _)| lasting(name)).collect();
         self.assign(&kept, &mut text);
-        text.push_str(&format!("{service} serve\n"));
+        text.push_str(&format!("{command} serve\n"));
         text
     }
 

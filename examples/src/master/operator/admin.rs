@@ -52,8 +52,7 @@ pub(super) async fn run(call: AdminCall, master: &Master) -> Result<(), Failure>
         }
         AdminCall::Remove { name } => {
             client.remove_admin(name.as_str()).await?;
-            master.done(&format!("{} is removed.", name.as_str()));
-            Ok(())
+            master.done(&format!("{} is removed.", name.as_str()))
         }
     }
 }

@@ -123,11 +123,20 @@ async fn listeners(data_dir: &Path) -> Vec<Check> {
         ("operator", format!("{}/healthz", ready.operator_url)),
     ]) {
         let check = format!("{name} listener");
-        // Whatever the status, it was the master that answered.
+        let secure = url.starts_with("https:");
         checks.push(match client.get(&url).send().await {
-            Ok(_) => {
+            // Whatever the status, it was the master that answered.
+            Ok(_) if secure => {
                 Check::good(check, format!("{url} answers, with a certificate of the master."))
             }
+            Ok(answer) if answer.status().is_success() => {
+                Check::good(check, format!("{url} answers, without TLS."))
+            }
+            Ok(answer) => Check::bad(
+                check,
+                format!("{url} answers {}, without TLS: perhaps not the master.", answer.status()),
+                "Look at what listens there, and at what stands between.",
+            ),
             Err(error) => {
                 let says = format!("{url}: {}", chain(&error));
                 Check::bad(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use enroll_http::client::NodeQuery;
-use enroll_http::wire::{NewCommand, NewNode, ShownNode};
+use enroll_http::wire::{NewCommand, NewNode, RegisteredNode, ShownNode};
 use serde_json::Value;
 
 use super::super::failure::Failure;
@@ -153,7 +153,7 @@ pub(super) async fn run(call: NodeCall, master: &Master) -> Result<(), Failure> 
         }
         NodeCall::Token { name, snippet } => {
             let made = client.regenerate_token(name.as_str()).await?;
-            master.show(&made, |made| text::registered(made, snippet))
+            show_registered(&made, snippet, master)
         }
         NodeCall::Attempts { name, paging } => {
             let call = |page| client.attempts(name.as_str(), page);
@@ -171,8 +171,7 @@ pub(super) async fn run(call: NodeCall, master: &Master) -> Result<(), Failure> 
         }
         NodeCall::Delete { name, force } => {
             client.delete_node(name.as_str(), force).await?;
-            master.done(&format!("{} is deleted.", name.as_str()));
-            Ok(())
+            master.done(&format!("{} is deleted.", name.as_str()))
         }
     }
 }
@@ -184,7 +183,26 @@ async fn add(args: AddArgs, master: &Master) -> Result<(), Failure> {
         token_ttl_secs: args.token_ttl.map(|ttl| ttl.as_secs()),
     };
     let made = master.client.register_node(&wish).await?;
-    master.show(&made, |made| text::registered(made, args.snippet))
+    show_registered(&made, args.snippet, master)
+}
+
+/// Where only what is to be pasted was asked for, nothing else goes where that was to go.
+fn show_registered(
+    made: &RegisteredNode,
+    snippet: Option<Snippet>,
+    master: &Master,
+) -> Result<(), Failure> {
+    if snippet.is_some() && made.install.is_none() && !master.shows_json() {
+        let name = &made.node.name;
+        return Err(Failure::new(format!(
+            "{name} is registered, but this master names no address to enroll at, so there is \
+             nothing to paste"
+        ))
+        .next(format!(
+            "Get its token with `node token {name}`, and the address from whoever runs the master."
+        )));
+    }
+    master.show(made, |made| text::registered(made, snippet))
 }
 
 async fn list(args: ListArgs, master: &Master) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What a command prints on standard output.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -31,12 +31,16 @@ impl Output {
                 Failure::new("the answer cannot be written as JSON").because(cause)
             })?,
         });
-        print(&text);
-        Ok(())
+        print(&text)
     }
 }
 
 impl Master {
+    /// Whether it answers programs.
+    pub(super) fn shows_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
     /// Prints an answer: as the master gave it, or as `text` has it.
     pub(super) fn show<T: Serialize>(
         &self,
@@ -47,18 +51,26 @@ impl Master {
     }
 
     /// Says what was done, where the answer has no body.
-    pub(super) fn done(&self, text: &str) {
-        if self.output == Output::Text {
-            print(text);
-        }
+    pub(super) fn done(&self, text: &str) -> Result<(), Failure> {
+        if self.output == Output::Text { print(text) } else { Ok(()) }
     }
 }
 
 /// Prints a text and ends its last line. Nobody has to read it to its end.
-fn print(text: &str) {
+fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            "it is done, but the answer cannot be written",
+        )
+        .because(cause)
+        .next(
+            "Make room for standard output. What is shown only once is made anew: `node token`, \
+                `token mint`, or `admin remove` and `admin add`.",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A text from elsewhere as it can be shown on a terminal: nothing in it moves the cursor.

@@ -77,8 +77,7 @@ pub(super) async fn run(call: TokenCall, master: &Master) -> Result<(), Failure>
         }
         TokenCall::Revoke { id } => {
             client.revoke_token(&id).await?;
-            master.done(&format!("Token {id} is revoked."));
-            Ok(())
+            master.done(&format!("Token {id} is revoked."))
         }
         TokenCall::Redemptions { id, paging } => {
             master.list(&paging, |page| client.redemptions(&id, page), redemptions_text).await

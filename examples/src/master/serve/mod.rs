@@ -31,6 +31,7 @@ pub(super) use ready::Ready;
 
 use super::failure::Failure;
 use addresses::Addresses;
+use args::Issue;
 use data_dir::DataDir;
 use enroller::FuserPlan;
 use listeners::{Served, Sockets};
@@ -40,6 +41,7 @@ use stop::{Signals, Stop};
 /// Runs a master until a signal ends it.
 pub(super) async fn serve(data_dir: &Path, args: ServeArgs) -> Result<(), Failure> {
     check(&args)?;
+    doubt(&args);
     crate::process::raise_descriptors();
     let fuser = FuserPlan::of(&args)?;
     let mut secrets = match &args.cluster_secret_path {
@@ -139,7 +141,29 @@ impl Running<'_> {
 
 /// Refuses what this build cannot do, before anything is made.
 fn check(args: &ServeArgs) -> Result<(), Failure> {
+    if args.issue.is_empty() {
+        return Err(Failure::usage("--issue names nothing, so nobody could become a member")
+            .next("Leave it away, or give x509, api_key or both."));
+    }
     store::check(args)
+}
+
+/// Says what can be done and is hardly meant.
+fn doubt(args: &ServeArgs) {
+    if !args.issue.iter().any(|kind| matches!(kind, Issue::X509 | Issue::ApiKey)) {
+        tracing::warn!(
+            "--issue names neither x509 nor api_key: a new member gets nothing to call this master with"
+        );
+    }
+    let (beat, stale) = (args.heartbeat_interval_secs, args.stale_threshold_secs);
+    if beat >= stale {
+        tracing::warn!(
+            "--heartbeat-interval-secs {} is not below --stale-threshold-secs {}: members that are \
+            well count as degraded between heartbeats",
+            beat.as_secs(),
+            stale.as_secs(),
+        );
+    }
 }
 
 /// The authority in the data directory, made at the first start.

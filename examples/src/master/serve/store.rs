@@ -1,5 +1,6 @@
 //! Opening the store.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,14 +77,21 @@ async fn server(url: &str, roots: Option<&Path>) -> Result<Opened, Failure> {
 
 /// Every user of the machine can read the command line of every process.
 fn warn_of_argv(url: &str) {
-    let has_password = url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
-    let has_password = has_password.is_some_and(|(user, _)| user.contains(':'));
-    if has_password && std::env::args().any(|arg| arg.contains(url)) {
+    let is_told = |arg: OsString| arg.to_str().is_some_and(|arg| arg.contains(url));
+    if has_password(url) && std::env::args_os().any(is_told) {
         tracing::warn!(
             "the password of the store stands in the command line, which every user of this machine \
             can read: put the URL into a file and name that in ENROLL_MASTER_STORE_FILE"
         );
     }
+}
+
+/// Whether a password stands before the host or among the parameters of `url`.
+fn has_password(url: &str) -> bool {
+    let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let user = address.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    user.is_some_and(|(user, _)| user.contains(':'))
+        || parameters.split('&').any(|parameter| parameter.starts_with("password="))
 }
 
 const fn next_for_file(kind: sqlite::OpenErrorKind) -> &'static str {
@@ -112,5 +120,20 @@ const fn next_for_server(kind: postgres::OpenErrorKind) -> &'static str {
         }
         Kind::Unavailable => "Look whether the server runs and can be reached, then start again.",
         _ => "Check the user, its password, and that it may create tables in the database.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_seen_wherever_a_url_has_a_place_for_it() {
+        for with in ["postgres://u:p@h/db", "postgres://u@h/db?sslmode=require&password=p"] {
+            assert!(has_password(with), "{with}");
+        }
+        for without in ["postgres://u@h:5432/db", "postgres://h/db?user=a:b@c", "postgres://"] {
+            assert!(!has_password(without), "{without}");
+        }
     }
 }
