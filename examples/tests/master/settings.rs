@@ -212,7 +212,7 @@ fn an_address_in_use_says_which_flag_moves_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = taken.local_addr().expect("an address").to_string();
     let home = Home::new();
-    let mut serve = crate::harness::program();
+    let mut serve = program();
     serve.args(["serve", "--enroll-listen", "127.0.0.1:0", "--steady-listen", &addr]);
     serve.args(["--operator-listen", "127.0.0.1:0", "--data-dir"]).arg(home.data());
     refused(&mut serve, 1, &[&addr, "--steady-listen"]);

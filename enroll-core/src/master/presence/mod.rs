@@ -14,16 +14,20 @@
 //! - **No look waits for a write**: what is heard while one is under way goes with the next.
 //! - No task lives while nobody is watched.
 
+mod held;
+mod watch;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 
+use self::held::Held;
+pub use self::watch::{Watch, WatchEnd};
 use super::members::{AuthenticatedNode, Unauthorized};
-use crate::model::{Clock, Facts, IdentityId, NodeId, Timestamp};
+use crate::model::{Clock, IdentityId, NodeId, Timestamp};
 use crate::store::{Beat, Mark, Standing, Store, StoreError};
 
 /// How often the store is asked.
@@ -63,47 +67,6 @@ struct Present {
     new: Vec<IdentityId>,
 }
 
-/// One identity with open streams.
-struct Held {
-    node_id: NodeId,
-    expires_at: Option<Timestamp>,
-    streams: usize,
-    /// Whether the store is to be asked about it, touched or not.
-    new: bool,
-    /// When it was looked up for the first stream.
-    since: Instant,
-    /// The heartbeats since the last look, as one.
-    heard: Option<Beat>,
-    seen: Sender<Seen>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    ended: Option<WatchEnd>,
-    /// Counts up when a command waits.
-    calls: u64,
-}
-
-/// Why a stream of a member ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WatchEnd {
-    /// The identity is not, or no longer, one of a member.
-    Unauthorized(Unauthorized),
-    /// The store cannot say any more whether it is.
-    Unavailable,
-}
-
-/// One open stream of a member. It counts as open until it is dropped.
-#[must_use = "a stream that is not watched outlives a revocation"]
-pub struct Watch {
-    shared: Weak<Shared>,
-    id: IdentityId,
-    seen: Receiver<Seen>,
-    /// The calls that were answered.
-    answered: u64,
-}
-
 impl Watches {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (held, looked) = (Mutex::default(), tokio::sync::Mutex::default());
@@ -128,15 +91,13 @@ impl Watches {
         }
         held.revive();
         held.streams += 1;
-        let seen = held.seen.subscribe();
+        let seen = held.subscribe();
         drop(members);
         if idle {
             let (shared, clock) = (Arc::downgrade(&self.0), Arc::clone(clock));
             drop(tokio::spawn(tend(shared, clock)));
         }
-        // The first message of a stream looks at what waits by itself.
-        let answered = seen.borrow().calls;
-        Some(Watch { shared: Arc::downgrade(&self.0), id, seen, answered })
+        Some(Watch::new(Arc::downgrade(&self.0), id, seen))
     }
 
     /// Wakes the streams of a node, for which a command was queued here.
@@ -313,8 +274,9 @@ impl Shared {
     fn put_back(&self, heard: Vec<(IdentityId, Beat)>) {
         let mut members = self.held();
         for (id, earlier) in heard {
-            let Some(held) = members.get_mut(&id) else { continue };
-            held.heard = Some(merged(earlier, held.heard.take()));
+            if let Some(held) = members.get_mut(&id) {
+                held.put_back(earlier);
+            }
         }
     }
 
@@ -336,119 +298,5 @@ impl Shared {
             self.dropped.fetch_add(count as u64, Ordering::Relaxed);
             tracing::warn!(count, %cause, "heartbeats of streams could not be written");
         }
-    }
-}
-
-impl Held {
-    fn of(caller: &AuthenticatedNode) -> Self {
-        let (seen, _) = tokio::sync::watch::channel(Seen { ended: None, calls: 0 });
-        Self {
-            node_id: caller.node.id,
-            expires_at: caller.identity.expires_at,
-            streams: 0,
-            new: true,
-            since: Instant::now(),
-            heard: None,
-            seen,
-        }
-    }
-
-    /// Who could not be confirmed for a while, and has been since, is watched anew.
-    fn revive(&mut self) {
-        let revived = self.seen.send_if_modified(|seen| {
-            seen.ended.take_if(|why| *why == WatchEnd::Unavailable).is_some()
-        });
-        if revived {
-            self.new = true;
-            self.since = Instant::now();
-        }
-    }
-
-    fn call(&self) {
-        self.seen.send_modify(|seen| seen.calls = seen.calls.wrapping_add(1));
-    }
-
-    fn is_over(&self) -> bool {
-        self.seen.borrow().ended.is_some()
-    }
-
-    fn end(&self, why: WatchEnd) {
-        self.seen.send_if_modified(|seen| {
-            let first = seen.ended.is_none();
-            seen.ended.get_or_insert(why);
-            first
-        });
-    }
-}
-
-impl Watch {
-    /// Why the stream has to end, if it has to by now.
-    #[must_use]
-    pub fn end(&self) -> Option<WatchEnd> {
-        self.seen.borrow().ended
-    }
-
-    /// Resolves when the stream has to end.
-    pub async fn ended(&mut self) -> WatchEnd {
-        match self.seen.wait_for(|seen| seen.ended.is_some()).await {
-            Ok(seen) => seen.ended.unwrap_or(WatchEnd::Unavailable),
-            // The master itself is gone.
-            Err(_) => WatchEnd::Unavailable,
-        }
-    }
-
-    /// Resolves when a command waits for the node that was not looked at yet, or when the stream has
-    /// to end.
-    ///
-    /// # Errors
-    /// Why the stream ends.
-    pub async fn called(&mut self) -> Result<(), WatchEnd> {
-        let answered = self.answered;
-        let news = |seen: &Seen| seen.ended.is_some() || seen.calls != answered;
-        let Ok(seen) = self.seen.wait_for(news).await.map(|seen| *seen) else {
-            return Err(WatchEnd::Unavailable);
-        };
-        if let Some(why) = seen.ended {
-            return Err(why);
-        }
-        self.answered = seen.calls;
-        Ok(())
-    }
-
-    /// Takes a heartbeat that came over the stream at `at`. Several before the next look are one.
-    pub fn heard(&self, at: Timestamp, facts: Option<Facts>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        shared.heard.fetch_add(1, Ordering::Relaxed);
-        let mut members = shared.held();
-        let Some(held) = members.get_mut(&self.id) else { return };
-        let now = Beat { node_id: held.node_id, at, facts };
-        held.heard = Some(match held.heard.take() {
-            Some(earlier) => merged(earlier, Some(now)),
-            None => now,
-        });
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let mut members = shared.held();
-        if let Some(held) = members.get_mut(&self.id) {
-            held.streams = held.streams.saturating_sub(1);
-        }
-    }
-}
-
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// Two heartbeats as one: the later one's time, the facts last said.
-fn merged(earlier: Beat, later: Option<Beat>) -> Beat {
-    match later {
-        Some(later) => Beat { facts: later.facts.or(earlier.facts), ..later },
-        None => earlier,
     }
 }
