@@ -5,7 +5,7 @@ use super::error::Error;
 use super::members::{RecoverRequest, RenewVerdict, Unauthorized};
 use crate::issue::x509::{Csr, PeerLeaf};
 use crate::model::{CredentialRecord, NodeName, Reason, Rejection, Subject, recovery_message};
-use crate::store::{IdentityKey, Member};
+use crate::store::{IdentityKey, Member, UseOutcome};
 
 impl Enroller {
     /// Makes the successor of an identity that expired at most
@@ -49,6 +49,13 @@ impl Enroller {
         let message = recovery_message(leaf.parsed.der(), csr.der());
         if leaf.parsed.public_key().verify(&message, &request.signature).is_err() {
             return Ok(RenewVerdict::Unauthorized(Unauthorized::Unknown));
+        }
+        // Who proves its key has it: what it was to succeed ends here. Else the one would stay good
+        // beside what comes of the other.
+        if identity.first_used_at.is_none()
+            && self.store.mark_used(identity.id, at).await? == UseOutcome::Revoked
+        {
+            return Ok(RenewVerdict::Unauthorized(Unauthorized::Revoked));
         }
         self.succeed(&identity, &node, Some(&request.csr), at, true).await
     }

@@ -138,7 +138,7 @@ impl Enroller {
     }
 
     /// The credentials of an earlier answer: those that can be shown twice, and those made anew
-    /// after the earlier one was taken back.
+    /// after the earlier one was taken back or ran out.
     async fn make_again(
         &self,
         attempt: &Attempt<'_>,
@@ -150,7 +150,8 @@ impl Enroller {
         for issuer in &self.issuers {
             let kind = issuer.kind();
             let earlier = redelivery.identities().iter().find(|i| i.credential.kind() == kind);
-            if let Some(credential) = earlier.and_then(|i| issuer.again(&i.credential)) {
+            let alive = earlier.filter(|identity| !identity.has_expired(attempt.at));
+            if let Some(credential) = alive.and_then(|i| issuer.again(&i.credential)) {
                 again.push(credential);
                 continue;
             }

@@ -216,6 +216,14 @@ pub struct IdentityRecord {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl IdentityRecord {
+    /// Whether its time has elapsed at `at`.
+    #[must_use]
+    pub fn has_expired(&self, at: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| at >= end)
+    }
+}
+
 /// The one atomic step that spent a use and bound identities to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a store builds every field")]
