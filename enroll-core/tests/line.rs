@@ -149,15 +149,7 @@ async fn an_expired_identity_recovers_with_its_key_for_thirty_days() {
     bench.pass(Duration::from_secs(45 * 24 * 60 * 60));
     assert_eq!(bench.caller(&pem).await, Err(Unauthorized::Expired));
     let fresh = csr(&key());
-    let request = |signer: &KeyPair| {
-        let leaf = PeerLeaf::from_pem(&pem).unwrap();
-        let csr_der = enroll_core::issue::x509::Csr::parse(&fresh).unwrap().der().to_vec();
-        let message =
-            [b"enroll-recover-v1\0".as_slice(), Sha256::of(leaf.der()).as_bytes(), &csr_der]
-                .concat();
-        let signature = signer.sign(&message).unwrap();
-        RecoverRequest { certificate: pem.clone(), csr: fresh.clone(), signature }
-    };
+    let request = |signer: &KeyPair| recovery(&pem, signer, &fresh);
     let forged = bench.enroller.recover(&request(&key())).await.unwrap();
     assert!(matches!(forged, RenewVerdict::Unauthorized(_)), "{forged:?}");
     let renewed = bench.enroller.recover(&request(&ours)).await.unwrap();
@@ -166,6 +158,93 @@ async fn an_expired_identity_recovers_with_its_key_for_thirty_days() {
     bench.caller(&x509.certificate).await.unwrap();
     let late = bench.enroller.recover(&request(&ours)).await.unwrap();
     assert!(matches!(late, RenewVerdict::Unauthorized(Unauthorized::Revoked)), "{late:?}");
+}
+
+/// A request to recover by `pem`, signed by `signer`, for the key in `fresh`.
+fn recovery(pem: &str, signer: &KeyPair, fresh: &str) -> RecoverRequest {
+    let leaf = PeerLeaf::from_pem(pem).unwrap();
+    let csr = enroll_core::issue::x509::Csr::parse(fresh).unwrap();
+    let message =
+        [b"enroll-recover-v1\0", &Sha256::of(leaf.der()).as_bytes()[..], csr.der()].concat();
+    let signature = signer.sign(&message).unwrap();
+    RecoverRequest { certificate: pem.into(), csr: fresh.into(), signature }
+}
+
+fn renewed(verdict: RenewVerdict) -> String {
+    let RenewVerdict::Renewed(made) = verdict else { panic!("{verdict:?}") };
+    let Some(Credential::X509(x509)) = made.into_iter().next() else { panic!("no certificate") };
+    x509.certificate
+}
+
+#[tokio::test]
+async fn who_recovers_by_a_successor_has_used_it() {
+    let bench = bench();
+    let (token, next) = (bench.mint(1).await, key());
+    let (first, ..) = admitted(bench.ask(&token, "worker-1", &key()).await);
+    let caller = bench.enroller.authenticate(&certificate(&first)).await.unwrap().unwrap();
+    let second = renewed(bench.enroller.renew(&caller, Some(&csr(&next))).await.unwrap());
+    let wish = recovery(&second, &next, &csr(&key()));
+    let third = renewed(bench.enroller.recover(&wish).await.unwrap());
+    assert_eq!(bench.caller(&first).await, Err(Unauthorized::Revoked), "one machine, one line");
+    bench.caller(&third).await.unwrap();
+    assert_eq!(bench.caller(&second).await, Err(Unauthorized::Revoked));
+}
+
+#[tokio::test]
+async fn what_ran_out_before_it_was_fetched_is_made_anew() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let bench = bench();
+    let (token, ours, fresh) = (bench.mint(1).await, key(), csr(&key()));
+    let (first, ..) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    bench.pass(20 * day);
+    let caller = bench.enroller.authenticate(&certificate(&first)).await.unwrap().unwrap();
+    let lost = renewed(bench.enroller.renew(&caller, Some(&fresh)).await.unwrap());
+    bench.pass(35 * day);
+    let wish = recovery(&first, &ours, &fresh);
+    let found = renewed(bench.enroller.recover(&wish).await.unwrap());
+    assert_ne!(found, lost);
+    bench.caller(&found).await.unwrap();
+    assert_eq!(bench.caller(&lost).await, Err(Unauthorized::Revoked));
+}
+
+#[tokio::test]
+async fn a_certificate_that_ran_out_is_not_given_again() {
+    let hour = Duration::from_secs(60 * 60);
+    let bench =
+        bench_with(|authority| vec![Arc::new(X509Issuer::new(authority).with_lifetime(hour))]);
+    let (token, ours) = (bench.mint(1).await, key());
+    let (first, _, node) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    bench.pass(2 * hour);
+    let (second, again, same) = admitted(bench.ask(&token, "worker-1", &ours).await);
+    assert!(again && same.id == node.id && second != first);
+    bench.caller(&second).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_do_not_push_what_operators_did_out_of_the_journal() {
+    let bench = bench();
+    let (spent, unknown) = (bench.mint(1).await, bench::bench().mint(1).await);
+    let (pem, ..) = admitted(bench.ask(&spent, "worker-1", &key()).await);
+    let caller = bench.enroller.authenticate(&certificate(&pem)).await.unwrap().unwrap();
+    let theirs = key();
+    let most = Enroller::REFUSALS_AT_ONCE as usize;
+    for _ in 0..most + 50 {
+        assert_eq!(refused(bench.ask(&unknown, "worker-2", &theirs).await), Reason::InvalidToken);
+    }
+    assert_eq!(refused(bench.ask(&spent, "worker-1", &theirs).await), Reason::AlreadyConsumed);
+    for _ in 0..Enroller::EVENTS_AT_ONCE + 50 {
+        assert!(!bench.enroller.is_pinned(&caller, &NodeName::new("worker-2").unwrap()));
+    }
+    bench.enroller.flush().await;
+    let events = bench.enroller.events(Page::first(10_000)).await.unwrap();
+    let count = |kind: fn(&What) -> bool| events.iter().filter(|it| kind(&it.event.what)).count();
+    let refused = count(|what| matches!(what, What::Refused { .. }));
+    assert_eq!(refused, most + 1, "who has a token has a share of their own");
+    let mismatched = count(|what| matches!(what, What::NameMismatch { .. }));
+    assert_eq!(mismatched, Enroller::EVENTS_AT_ONCE as usize);
+    let name = NodeName::new("worker-2").unwrap();
+    let attempts = bench.enroller.attempts(&name, Page::first(10_000)).await.unwrap();
+    assert_eq!(attempts.len(), most + 50, "every attempt is among those of its name");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The line: screen, one read, the decision, issuing in memory, one conditional write, the answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::claimant::Claimant;
 use super::enroller::Enroller;
 use super::error::Error;
@@ -53,10 +54,35 @@ struct Trace {
     proven: bool,
 }
 
+/// How many refusals the journal still takes: of those with a valid proof, and of those without.
+pub(super) struct Refusals {
+    proven: Mutex<Budget>,
+    unproven: Mutex<Budget>,
+}
+
+impl Refusals {
+    pub(super) const fn new() -> Self {
+        let budget = Budget::new(Enroller::REFUSALS_AT_ONCE, REFUSAL_EVERY);
+        Self { proven: Mutex::new(budget), unproven: Mutex::new(budget) }
+    }
+
+    fn may_say(&self, proven: bool, at: Timestamp) -> bool {
+        let budget = if proven { &self.proven } else { &self.unproven };
+        budget.lock().unwrap_or_else(PoisonError::into_inner).take(1, at) > 0
+    }
+}
+
+/// Five a minute of either kind: a journal of 100,000 events reaches back a week then.
+const REFUSAL_EVERY: Duration = Duration::from_secs(12);
+
 /// How often a redemption that lost is judged anew before the master gives up for now.
 const ROUNDS: u32 = 4;
 
 impl Enroller {
+    /// How many refusals a master journals in one go, of requests with a valid proof and of those
+    /// without: 600 each. Afterwards five a minute. Observers are told of all.
+    pub const REFUSALS_AT_ONCE: u32 = 600;
+
     /// Judges one request to become a member, and carries the judgement out.
     ///
     /// Exactly one write spends the token and records everything; a request that is refused, or
@@ -148,7 +174,8 @@ impl Enroller {
         }
     }
 
-    /// Journals a refusal off the request's path, and tells who observes.
+    /// Journals a refusal off the request's path, and tells who observes. Every attempt is kept among
+    /// those under its name; in the journal refusals must not take the place of what operators did.
     fn note_refusal(
         &self,
         attempt: &Attempt<'_>,
@@ -161,7 +188,11 @@ impl Enroller {
             node_name: trace.node_name.clone(),
             source_ip,
         };
-        self.note(Event::new(attempt.at, what));
+        let event = Event::new(attempt.at, what);
+        match self.refusals.may_say(trace.proven, attempt.at) {
+            false => self.tell(&event),
+            true => self.note(event),
+        }
         self.refused.push(AttemptRecord {
             id: AttemptId::generate(attempt.at, &*self.entropy)?,
             at: attempt.at,

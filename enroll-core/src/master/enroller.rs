@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::config::MasterConfig;
+use super::enroll::Refusals;
 use super::error::Error;
 use super::fuse::Fuser;
 use super::mesh::Watched;
@@ -52,6 +53,7 @@ pub struct Enroller {
     pub(super) stamps: Stamps,
     pub(super) refused: Batch<AttemptRecord>,
     pub(super) events: Batch<Event>,
+    pub(super) refusals: Refusals,
     pub(super) beats: Batch<Beat>,
     pub(super) watches: Watches,
     pub(super) reports: Reports,
@@ -107,6 +109,7 @@ impl Enroller {
                 let store = Arc::clone(&events);
                 async move { store.record_events(items).await }
             }),
+            refusals: Refusals::new(),
             beats: Batch::new(GATHERED_BEATS, move |items| {
                 let store = Arc::clone(&beats);
                 async move { store.record_beats(items).await }

@@ -145,7 +145,7 @@ impl Enroller {
             return Ok(Err(Unauthorized::Revoked));
         }
         let Some(node) = member.node else { return Ok(Err(Unauthorized::NodeGone)) };
-        if identity.expires_at.is_some_and(|end| at >= end) {
+        if identity.has_expired(at) {
             return Ok(Err(Unauthorized::Expired));
         }
         if let Caller::Certificate { node_name, .. } = caller
@@ -185,14 +185,19 @@ impl Enroller {
         Ok(BeatVerdict::Recorded(reply))
     }
 
-    /// Whether `node_name` is the name of the identity that calls. Where it is not, that is on record.
+    /// Whether `node_name` is the name of the identity that calls. Where it is not, that is on record,
+    /// as one of the [`EVENTS_AT_ONCE`](Self::EVENTS_AT_ONCE) that a node may report.
     #[must_use]
     pub fn is_pinned(&self, caller: &AuthenticatedNode, node_name: &NodeName) -> bool {
         let node = &caller.node;
         let pinned = *node_name == node.name;
         if !pinned {
             let what = What::NameMismatch { node_id: node.id, node_name: node.name.clone() };
-            self.note(Event::new(self.clock.now(), what));
+            let event = Event::new(self.clock.now(), what);
+            match self.reports.may_say(node.id, 1, event.at) {
+                0 => self.tell(&event),
+                _ => self.note(event),
+            }
         }
         pinned
     }
@@ -291,6 +296,7 @@ impl Enroller {
         #[cfg(feature = "x509")]
         if let Some(key) = &key
             && let Some(same) = self.store.successor(identity.id, key.digest()).await?
+            && !same.has_expired(at)
             && let Some(credential) = issuer.again(&same.credential)
         {
             return Ok(RenewVerdict::Renewed(vec![credential]));

@@ -2,6 +2,7 @@
 
 mod auto;
 mod batch;
+mod budget;
 mod builtin_fuser;
 mod claimant;
 mod commands;

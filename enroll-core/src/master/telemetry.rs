@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::enroller::Enroller;
 use super::members::AuthenticatedNode;
 use super::operator::OperatorError;
@@ -16,10 +17,16 @@ use crate::model::{Event, HostEvent, NodeId, NodeName, Sample, Timestamp};
 #[derive(Default)]
 pub(super) struct Reports(Mutex<HashMap<NodeId, Report>>);
 
-#[derive(Default)]
 struct Report {
     metrics: Option<NodeMetrics>,
     budget: Budget,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let budget = Budget::new(Enroller::EVENTS_AT_ONCE, Duration::from_secs(1));
+        Self { metrics: None, budget }
+    }
 }
 
 /// What a node measured last, as it reported it to this master.
@@ -40,19 +47,6 @@ pub struct Taken {
     pub kept: usize,
     /// So many were not of the form, or over a bound.
     pub left_out: usize,
-}
-
-/// How many events a node may still report: a bucket that fills up again.
-#[derive(Debug, Clone, Copy)]
-struct Budget {
-    left: u32,
-    since: Option<Timestamp>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { left: Enroller::EVENTS_AT_ONCE, since: None }
-    }
 }
 
 impl Enroller {
@@ -83,11 +77,7 @@ impl Enroller {
         let (all, at, node) = (events.len(), self.clock.now(), &caller.node);
         let good = events.into_iter().filter(|event| event.check().is_ok());
         let good: Vec<HostEvent> = good.collect();
-        let kept = {
-            let mut reports = self.reports.lock();
-            make_room(&mut reports, node.id);
-            reports.entry(node.id).or_default().budget.take(good.len(), at)
-        };
+        let kept = self.reports.may_say(node.id, good.len(), at);
         for event in good.into_iter().take(kept) {
             self.note(Event::new(at, event.reported(node.id, node.name.clone())));
         }
@@ -113,6 +103,13 @@ impl Reports {
         self.lock().remove(&node);
     }
 
+    /// How many of `wanted` events of `node` the journal takes at `at`.
+    pub(super) fn may_say(&self, node: NodeId, wanted: usize, at: Timestamp) -> usize {
+        let mut reports = self.lock();
+        make_room(&mut reports, node);
+        reports.entry(node).or_default().budget.take(wanted, at)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Report>> {
         // No code panics while it holds the lock with the value half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,7 +123,7 @@ fn make_room(reports: &mut HashMap<NodeId, Report>, node: NodeId) {
     }
     let last = |report: &Report| {
         let metrics = report.metrics.as_ref().map(|metrics| metrics.at);
-        metrics.max(report.budget.since)
+        metrics.max(report.budget.since())
     };
     let oldest = reports.iter().min_by_key(|(_, report)| last(report)).map(|(id, _)| *id);
     if let Some(oldest) = oldest {
@@ -151,22 +148,6 @@ fn bounded(samples: Vec<Sample>) -> Vec<Sample> {
         series.insert(key, sample);
     }
     series.into_values().collect()
-}
-
-impl Budget {
-    /// How many of `wanted` may be said at `at`.
-    fn take(&mut self, wanted: usize, at: Timestamp) -> usize {
-        let since = *self.since.get_or_insert(at);
-        let whole = at.since(since).as_secs();
-        if whole > 0 {
-            let more = u32::try_from(whole).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(more).min(Enroller::EVENTS_AT_ONCE);
-            self.since = Some(since.after(Duration::from_secs(whole)));
-        }
-        let granted = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.left);
-        self.left -= granted;
-        granted as usize
-    }
 }
 
 #[cfg(test)]
@@ -203,16 +184,6 @@ mod tests {
         let kept = bounded((0..200).map(large).collect());
         let bytes: usize = kept.iter().map(Sample::size).sum();
         assert!(kept.len() > 20 && bytes <= Enroller::MAX_SAMPLE_BYTES, "{} {bytes}", kept.len());
-    }
-
-    #[test]
-    fn a_node_may_say_so_much_at_once_and_then_one_a_second() {
-        let mut budget = Budget::default();
-        assert_eq!(budget.take(100, at(0)), 100);
-        assert_eq!(budget.take(100, at(0)), 20);
-        assert_eq!(budget.take(1, at(0)), 0);
-        assert_eq!(budget.take(9, at(3)), 3);
-        assert_eq!(budget.take(500, at(10_000)), 120);
     }
 
     #[test]

@@ -67,11 +67,11 @@ impl Timestamp {
     /// The instant as RFC 3339 in UTC, e.g. `2026-11-20T18:00:00Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        // A value outside what the calendar can show (years -9999 to 9999) is shown as its end.
         let nanos = i128::from(self.0).saturating_mul(1_000_000);
-        let end = if self.0 < 0 { OffsetDateTime::UNIX_EPOCH } else { LAST };
-        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(end);
-        at.format(&Rfc3339).unwrap_or_default()
+        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+        // A value outside the years that RFC 3339 can show (0 to 9999) is shown as their end.
+        let end = if self.0 < 0 { FIRST } else { LAST };
+        at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| end.to_owned())
     }
 
     /// Reads RFC 3339.
@@ -96,7 +96,8 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59 UTC);
+const FIRST: &str = "0000-01-01T00:00:00Z";
+const LAST: &str = "9999-12-31T23:59:59Z";
 
 /// Where the time comes from. A master reads it once per request and hands it on.
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -140,6 +141,20 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_written_can_be_read_again() {
+        let year = 366 * 24 * 60 * 60 * 1000_i64;
+        let zero = Timestamp::parse_rfc3339(FIRST).unwrap().unix_millis();
+        let last = Timestamp::parse_rfc3339(LAST).unwrap().unix_millis();
+        for millis in
+            [i64::MIN, -20_000 * year, zero - year, zero - 1, zero, -1, 0, last, last + 1000]
+        {
+            let text = Timestamp::from_unix_millis(millis).to_rfc3339();
+            let read = Timestamp::parse_rfc3339(&text).unwrap().unix_millis();
+            assert_eq!(read, millis.clamp(zero, last), "{millis}: {text}");
+        }
+    }
+
+    #[test]
     fn extremes_neither_panic_nor_wrap() {
         let end = Timestamp::from_unix_millis(i64::MAX);
         assert_eq!(end.after(Duration::MAX), end);
@@ -147,6 +162,6 @@ mod tests {
         let start = Timestamp::from_unix_millis(i64::MIN);
         assert_eq!(start.before(Duration::MAX), start);
         assert_eq!(start.since(end), Duration::ZERO);
-        assert!(!start.to_rfc3339().is_empty());
+        assert_eq!(start.to_rfc3339(), FIRST);
     }
 }

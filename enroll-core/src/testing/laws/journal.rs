@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::fleet::{Fleet, at, event, some};
-use crate::model::{AttemptId, AttemptOutcome, AttemptRecord, Event, NodeName, Reason};
+use crate::model::{
+    AttemptId, AttemptOutcome, AttemptRecord, Event, HostEvent, NodeName, Reason, Timestamp,
+};
 use crate::store::{ATTEMPTS_PER_NAME, EVENTS, Page, Store, UNPROVEN_ATTEMPTS};
 use crate::testing::{Claimant, name, race};
 
@@ -188,6 +190,22 @@ pub async fn j2_events_of_operations_stand_in_their_order(store: Arc<dyn Store>)
     let expected = [("minted", 0), ("cordoned", 1), ("revoked", 2), ("deleted", 3)];
     let expected = expected.map(|(key, secs)| event(key, at(secs)));
     assert_eq!(fleet.events().await, expected, "J2");
+}
+
+/// J2: whatever instant a machine says that something happened at, the journal can be read.
+pub async fn j2_an_event_of_any_instant_can_be_read(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let year = 366 * 24 * 60 * 60 * 1000;
+    let instants = [i64::MIN, -20_000 * year, -1970 * year, -1, 0, 20_000 * year, i64::MAX];
+    let written: Vec<_> = instants
+        .into_iter()
+        .map(|millis| {
+            let happened = HostEvent::new(Timestamp::from_unix_millis(millis), "it.happened", "");
+            Event::new(at(0), happened.reported(fleet.make.node_id(at(0)), name("a")))
+        })
+        .collect();
+    some(fleet.store.record_events(written).await);
+    assert_eq!(fleet.events().await.len(), instants.len(), "J2");
 }
 
 /// J2: who follows the journal while many write misses nothing: a place once passed stays empty.

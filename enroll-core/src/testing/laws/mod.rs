@@ -222,6 +222,7 @@ macro_rules! __store_laws {
                 j1_attempts_recorded_at_once_are_all_there
                 j2_events_keep_their_order
                 j2_events_of_operations_stand_in_their_order
+                j2_an_event_of_any_instant_can_be_read
                 j2_who_follows_the_journal_misses_nothing
                 j2_the_newest_events_are_kept
             ;
