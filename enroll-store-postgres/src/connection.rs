@@ -103,8 +103,10 @@ fn is_this_host(host: &Host) -> bool {
 pub(crate) struct Server {
     /// Made when its data directory was.
     pub(crate) system_id: String,
-    /// Which of its histories it writes: another after each promotion and each restore.
+    /// Which of its histories it writes: another after each promotion and each recovery.
     pub(crate) timeline: String,
+    /// Which table of the fence is there, if one is: another after each restore of a dump.
+    pub(crate) made: Option<String>,
 }
 
 /// Looks at a server for the first time over one connection, and refuses one that could lose what it
@@ -123,8 +125,12 @@ pub(crate) async fn check(client: &Object) -> Result<Server, Failure> {
     if row.try_get::<_, &str>(3)? != "on" {
         return Err(Failure::Unfit(Unfit::NoFullPageWrites));
     }
+    if !["UTF8", "SQL_ASCII"].contains(&row.try_get::<_, &str>(5)?) {
+        return Err(Failure::Unfit(Unfit::NotUnicode));
+    }
     let timeline = client.query_one(TIMELINE, &[]).await?;
-    Ok(Server { system_id: row.try_get(4)?, timeline: timeline.try_get(0)? })
+    let (system_id, made) = (row.try_get(4)?, row.try_get(6)?);
+    Ok(Server { system_id, timeline: timeline.try_get(0)?, made })
 }
 
 /// The beginning of every transaction that writes. `synchronous_commit` is raised in each of them,
@@ -150,7 +156,9 @@ const REMOTE_APPLY: &str = "remote_apply";
 
 const CHECK: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
     current_setting('fsync'), current_setting('full_page_writes'),
-    (SELECT system_identifier::text FROM pg_control_system())";
+    (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_encoding'),
+    (SELECT oid FROM pg_database WHERE datname = current_database())::text
+        || '.' || to_regclass('enroll_fence')::oid::text";
 
 /// The timeline that is being written: the beginning of the name of the file that it goes to. The
 /// control file would show the one before until the first checkpoint after a promotion.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use deadpool_postgres::PoolError;
 use enroll_core::store::{StoreError, StoreErrorKind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// Why a store could not be opened, as far as it tells an operator what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub enum OpenErrorKind {
     Recovery,
     /// The server is older than [`PostgresStore::MIN_SERVER`](crate::PostgresStore::MIN_SERVER).
     Version,
+    /// The database is in an encoding that cannot hold every text: create one in UTF8.
+    Encoding,
     /// The schema is none this version knows, written by a newer one: upgrade this program.
     UnknownSchema,
     /// A migration on record is not the one built in: these are another program's tables, or they
@@ -83,6 +85,7 @@ impl fmt::Display for OpenError {
             OpenErrorKind::Durability => "the server may lose what it acknowledged",
             OpenErrorKind::Recovery => "the server is in recovery",
             OpenErrorKind::Version => "the server is too old",
+            OpenErrorKind::Encoding => "the database is in another encoding than UTF8",
             OpenErrorKind::UnknownSchema => "its schema is newer than this program",
             OpenErrorKind::ChangedMigration => "its schema is not the one this program made",
             OpenErrorKind::Unavailable => "it is unavailable",
@@ -110,6 +113,8 @@ pub(crate) enum Unfit {
     NoSynchronousCommit,
     /// It is older than what the statements need.
     TooOld,
+    /// Its database cannot hold every text.
+    NotUnicode,
 }
 
 impl Unfit {
@@ -120,6 +125,7 @@ impl Unfit {
                 OpenErrorKind::Durability
             }
             Self::TooOld => OpenErrorKind::Version,
+            Self::NotUnicode => OpenErrorKind::Encoding,
         }
     }
 
@@ -150,6 +156,10 @@ impl Unfit {
                  acknowledged"
             }
             Self::TooOld => "PostgreSQL 14 or later is needed",
+            Self::NotUnicode => {
+                "the database is not in UTF8: one name or label that it cannot hold would fail all \
+                 that is written with it; create it with `ENCODING 'UTF8'`"
+            }
         }
     }
 }
@@ -219,7 +229,7 @@ impl Failure {
             Self::Shared(failure) => failure.is_disconnect(),
             Self::TimedOut => true,
             Self::Postgres(error) => match error.as_db_error() {
-                Some(reported) => is_farewell(reported.code()),
+                Some(reported) => is_farewell(reported),
                 None => !error.is_ours(),
             },
             _ => false,
@@ -236,7 +246,7 @@ impl Failure {
         of_values && !self.is_disconnect()
     }
 
-    fn reported(&self) -> Option<&tokio_postgres::error::DbError> {
+    fn reported(&self) -> Option<&DbError> {
         match self {
             Self::Shared(failure) => failure.reported(),
             Self::Postgres(error) => error.as_db_error(),
@@ -262,16 +272,13 @@ impl Ours for tokio_postgres::Error {
     }
 }
 
-/// Whether the server closes the connection after this.
-fn is_farewell(code: &SqlState) -> bool {
-    [
-        &SqlState::ADMIN_SHUTDOWN,
-        &SqlState::CRASH_SHUTDOWN,
-        &SqlState::CANNOT_CONNECT_NOW,
-        &SqlState::DATABASE_DROPPED,
-        &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-    ]
-    .contains(&code)
+/// Whether the connection is closed after this: by the server, or by a pooler that lost the server.
+fn is_farewell(reported: &DbError) -> bool {
+    match reported.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // A pooler says it in the other field alone.
+        None => ["FATAL", "PANIC"].contains(&reported.severity()),
+    }
 }
 
 /// Trouble that can pass by itself, or that an operator can clear while this process runs, is
@@ -378,6 +385,7 @@ mod tests {
             Unfit::NoFullPageWrites,
             Unfit::NoSynchronousCommit,
             Unfit::TooOld,
+            Unfit::NotUnicode,
         ] {
             let error = OpenError::from(Failure::Unfit(unfit));
             assert_eq!(error.kind(), unfit.open_kind());

@@ -3,10 +3,11 @@
 //! A standby that was promoted may never have received the last redemptions; a database that was
 //! restored lacks those since its backup. Their tokens look unspent there, and are in somebody's
 //! hands. PostgreSQL begins another timeline with each promotion and each recovery to a point in
-//! time, and another cluster has another system identifier. The store keeps both beside the tokens:
-//! whoever finds them changed raises the epoch, and the tokens of the epochs before are void, shown
-//! and refused as revoked. No redemption is carried out on a timeline that is not on record: the
-//! statement that spends a use checks it.
+//! time, another cluster has another system identifier, and what a dump is restored to is another
+//! table, by its oid, or in another database. The store keeps the three beside the tokens: whoever
+//! finds them changed raises the epoch, and the tokens of the epochs before are void, shown and
+//! refused as revoked. No redemption is carried out on a timeline or a table that is not on record:
+//! the statement that spends a use checks it.
 
 use std::sync::PoisonError;
 
@@ -57,7 +58,9 @@ impl PostgresStore {
 
 /// Raises the fence and journals that, if the server is another than the one on record.
 async fn raise(client: &Object, server: &Server) -> Result<bool, Failure> {
-    let Some(row) = client.query_opt(RAISE, &[&server.system_id, &server.timeline]).await? else {
+    let Some(row) =
+        client.query_opt(RAISE, &[&server.system_id, &server.timeline, &server.made]).await?
+    else {
         return Ok(false);
     };
     let (epoch, at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -72,7 +75,7 @@ async fn raise(client: &Object, server: &Server) -> Result<bool, Failure> {
 /// `raise` locks and writes the one row of the fence, and only if the server is another than the one
 /// on record.
 const RAISE: &str = "UPDATE enroll_fence
-    SET system_id = $1, timeline = $2, epoch = epoch + 1, previous_floor = floor, floor = epoch + 1,
+    SET system_id = $1, timeline = $2, made = $3, epoch = epoch + 1, previous_floor = floor, floor = epoch + 1,
         raised_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, acknowledged_at = NULL
-    WHERE one = 1 AND (system_id, timeline) IS DISTINCT FROM ($1, $2)
+    WHERE one = 1 AND (system_id, timeline, made) IS DISTINCT FROM ($1, $2, $3)
     RETURNING epoch, raised_at";

@@ -120,13 +120,15 @@ pub(crate) const NOTIFY: &str = "SELECT pg_notify($1, '')";
 const LONGEST: i64 = 31_536_000_000;
 
 /// `take_duty` locks and writes one row of `enroll_duties`, and writes only if the duty is free, over,
-/// or the asker's. The time is read when the row is, not when the transaction began.
-pub(crate) const TAKE_DUTY: &str = "INSERT INTO enroll_duties AS duty (duty, holder, held_until)
-    VALUES ($1, $2, clock_timestamp() + $3::bigint * interval '1 millisecond')
+/// the asker's, or held since a time to come: by a clock that went back since. The time is read when the row is, not when the transaction began.
+pub(crate) const TAKE_DUTY: &str =
+    "INSERT INTO enroll_duties AS duty (duty, holder, held_since, held_until)
+    VALUES ($1, $2, clock_timestamp(), clock_timestamp() + $3::bigint * interval '1 millisecond')
     ON CONFLICT (duty) DO UPDATE
-    SET holder = excluded.holder,
+    SET holder = excluded.holder, held_since = clock_timestamp(),
         held_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
-    WHERE duty.holder = excluded.holder OR duty.held_until <= clock_timestamp()";
+    WHERE duty.holder = excluded.holder OR duty.held_until <= clock_timestamp()
+        OR duty.held_since > clock_timestamp() + interval '1 second'";
 
 /// `read_fence` reads one row.
 pub(crate) const READ_FENCE: &str =

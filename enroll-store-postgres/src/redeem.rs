@@ -215,6 +215,7 @@ fn would_win(redeem: &Redeem, seen: &Snapshot) -> bool {
 /// `is_known` reads the one row of the fence; it locks nothing.
 const IS_KNOWN: &str =
     "SELECT timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+        AND made LIKE '%.' || tableoid::text
     FROM enroll_fence WHERE one = 1";
 
 /// `is_redeemed` reads one row; its name is locked.

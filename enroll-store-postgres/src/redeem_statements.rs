@@ -49,6 +49,7 @@ macro_rules! redeem {
             ), good AS MATERIALIZED (
                 SELECT asked.* FROM asked
                 WHERE (SELECT timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+                            AND made LIKE '%.' || tableoid::text
                         FROM enroll_fence WHERE one = 1)
                     AND (SELECT count(*) = 0 FROM enroll_abandoned AS abandoned
                         WHERE abandoned.redemption_id = asked.redemption_id)

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_duties.sql"),
     include_str!("migrations/0003_external_identities.sql"),
     include_str!("migrations/0004_touched.sql"),
+    include_str!("migrations/0005_restored.sql"),
 ];
 
 /// The number under which a schema is locked while it is migrated: the bytes of "enroll m".
@@ -103,7 +104,9 @@ const RECORD: &str = "INSERT INTO enroll_migrations (number, checksum) VALUES ($
 
 /// `first_server` writes the one row of `enroll_fence`, if it is not there.
 const FIRST_SERVER: &str = "INSERT INTO enroll_fence
-    (one, system_id, timeline, epoch, floor, previous_floor) VALUES (1, $1, $2, 1, 1, 1)
+    (one, system_id, timeline, made, epoch, floor, previous_floor)
+    VALUES (1, $1, $2, (SELECT oid FROM pg_database WHERE datname = current_database())::text
+        || '.' || 'enroll_fence'::regclass::oid::text, 1, 1, 1)
     ON CONFLICT (one) DO NOTHING";
 
 #[cfg(test)]
@@ -144,6 +147,7 @@ mod tests {
         "ad62f9129077503db0290a85cc44987877be6222aebec874efd2a52cc45eaeb9",
         "0274b3031bb6a4f51f5195b326de0045d8e7ee236d7192713aa5c5af4753246e",
         "c5695be3cc699c31d3cce67cadc85990e98808671d6127d749e36acd2efbca5d",
+        "a7bab0ab2849b499eec7e3acbd932c8fd9485a5fada8c73285b3c26fe53b5065",
     ];
 
     #[test]

@@ -346,7 +346,8 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// `begun` reads one row; it locks none. It gives the transaction its number, by which the server
 /// can be asked about it later.
-const BEGUN: &str = "SELECT pg_current_xact_id()::text, wal.timeline, wal.timeline = fence.timeline
+const BEGUN: &str = "SELECT pg_current_xact_id()::text, wal.timeline,
+        wal.timeline = fence.timeline AND fence.made LIKE '%.' || fence.tableoid::text
     FROM enroll_fence AS fence,
         (SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline) AS wal
     WHERE fence.one = 1";

@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_external_identities.sql"),
     include_str!("migrations/0004_local_redemptions.sql"),
     include_str!("migrations/0005_touched.sql"),
+    include_str!("migrations/0006_held_since.sql"),
 ];
 
 /// Brings the schema up to date and writes one row, in one transaction; others that open the same file wait for it.
@@ -110,6 +111,7 @@ mod tests {
         "0274b3031bb6a4f51f5195b326de0045d8e7ee236d7192713aa5c5af4753246e",
         "abecadf5a9a6dceadb5382767bebe6a7315dbea4502852143ae7ab38ea4ef1a7",
         "a9e89602096e20876062c8fc858b52008c5abb72211ec64218108a4e1ab0ecc6",
+        "0a0a557b009347e89af2a8d370c7491d6c0a1faf2703ac55111ae226477646f9",
     ];
 
     #[test]

@@ -28,7 +28,8 @@ pub struct Fence {
 ///   whether. It is held for `span` from then on by the store's own clock; of two masters, both never
 ///   hold it at once.
 /// - **M2** A duty whose holder does not ask again within its span is given to the next who asks; so
-///   is one whose holder asked for no time at all.
+///   is one whose holder asked for no time at all, and one that is held since a time to come, by a
+///   clock that went back since.
 /// - **M3** `next_change` returns as soon as the number of changes heard of is not `seen`, with that
 ///   number. Heard of are a setting that was put, a node that was deleted, identities that were
 ///   revoked by another enrollment, a command that was queued: through this store by the time that

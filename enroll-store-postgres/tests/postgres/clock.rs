@@ -2,10 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use enroll_core::model::Clock as _;
+use enroll_core::model::{Clock as _, MasterId};
+use enroll_core::store::Masters as _;
 use enroll_store_postgres::testing::{Setup, Stop, fresh_url, shared, started};
 
 use crate::support::{in_time, open};
+
+/// A holder that is gone keeps a duty by a clock that went back since: nobody could wait that long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_duty_that_is_held_since_a_time_to_come_is_free() {
+    let cluster = shared();
+    let url = fresh_url(cluster);
+    let (_, schema) = url.rsplit_once("%3D").unwrap();
+    let (store, span) = (open(&url).await, Duration::from_secs(5));
+    let ids = [1, 2].map(|id| MasterId::from_bytes([id; 16]));
+    assert!(store.take_duty("watch", ids[0], span).await.unwrap());
+    assert!(!store.take_duty("watch", ids[1], span).await.unwrap());
+    let ahead =
+        "held_since = held_since + interval '1 hour', held_until = held_until + interval '1 hour'";
+    cluster.sql(&format!("UPDATE {schema}.enroll_duties SET {ahead}")).unwrap();
+    assert!(store.take_duty("watch", ids[1], span).await.unwrap());
+    assert!(!store.take_duty("watch", ids[0], span).await.unwrap(), "for as long as it is held");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_masters_go_by_the_servers_clock() {

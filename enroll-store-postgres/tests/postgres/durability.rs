@@ -2,7 +2,7 @@
 
 use enroll_core::store::{Probe as _, Tokens as _};
 use enroll_core::testing::Fixtures;
-use enroll_store_postgres::testing::{Setup, Stop, audit, fresh_url, started};
+use enroll_store_postgres::testing::{Cluster, Setup, Stop, audit, fresh_url, shared, started};
 use enroll_store_postgres::{OpenErrorKind, Options, PostgresStore};
 
 use crate::support::{enroll, minted, open, times};
@@ -30,6 +30,16 @@ async fn i4_with_synchronous_commit_off_what_was_acknowledged_survives() {
     }
     assert!(forgotten > 0, "this server forgets what is not raised, so the test shows something");
     assert_eq!(audit(&cluster, &url).unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused() {
+    let cluster = shared();
+    cluster.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0").unwrap();
+    cluster.sql(&format!("ALTER DATABASE latin OWNER TO {}", Cluster::USER)).unwrap();
+    let url = cluster.url().replace(&format!("/{}", Cluster::DATABASE), "/latin");
+    let error = PostgresStore::connect(&url, Options::new()).await.unwrap_err();
+    assert_eq!(error.kind(), OpenErrorKind::Encoding, "{error:?}");
 }
 
 #[tokio::test]

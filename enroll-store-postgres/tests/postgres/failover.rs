@@ -77,6 +77,35 @@ async fn i1_a_token_that_was_spent_before_a_promotion_is_not_good_after_it() {
     eprintln!("{rounds} promotions, {twice} double redemptions");
 }
 
+/// What a dump restores lacks what was spent since, on the same server too, and while masters run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_token_that_was_spent_after_a_dump_is_not_good_in_what_is_restored_from_it() {
+    let cluster = started(Setup::default());
+    let (url, make) = (fresh_url(&cluster), Fixtures::new());
+    let (_, schema) = url.rsplit_once("%3D").unwrap();
+    let (store, again) = (open(&url).await, open(&url).await);
+    let (early, late) = (minted(&store, &make, 1).await, minted(&store, &make, 1).await);
+    let dump = dump(&cluster, schema);
+    assert!(enroll(&store, &make, &early, "first").await.unwrap());
+    assert!(enroll(&store, &make, &late, "second").await.unwrap());
+    cluster.sql(&format!("DROP SCHEMA {schema} CASCADE; {dump}")).unwrap();
+    let twice = in_time("an answer", async || enroll(&again, &make, &early, "third").await.ok());
+    assert!(!twice.await, "by a master that ran on");
+    let store = open(&url).await;
+    assert!(!enroll(&store, &make, &late, "fourth").await.unwrap(), "by one that starts");
+    assert_eq!(store.fence().await.unwrap().unwrap().epoch, 2, "raised once");
+}
+
+/// The statements that make what is in `schema` anew.
+fn dump(cluster: &Cluster, schema: &str) -> String {
+    let mut command = cluster.program("pg_dump");
+    let dumped = command.args(["--inserts", "-n", schema, "-d", &cluster.url()]).output().unwrap();
+    assert!(dumped.status.success(), "{dumped:?}");
+    let text = String::from_utf8(dumped.stdout).unwrap();
+    // Lines for psql itself are no statements.
+    text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+}
+
 /// The guard, broken once: without the fence the same promotion gives a token twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_fence_a_promotion_gives_a_token_twice() {

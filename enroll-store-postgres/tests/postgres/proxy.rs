@@ -17,6 +17,8 @@ pub(crate) enum Cut {
     Amid,
     /// After the server got it, before its answer arrives.
     After,
+    /// The same, and what arrives is what a pooler says that lost its server.
+    AfterWithWords,
 }
 
 pub(crate) struct Proxy {
@@ -110,7 +112,7 @@ async fn carry(mut client: TcpStream, state: &State) -> std::io::Result<()> {
                     return Ok(());
                 }
                 if let Some((at, cut)) = commit_in(sent).zip(state.next_cut_of(sent)) {
-                    return break_at(cut, sent, at, &mut server).await;
+                    return break_at(cut, sent, at, &mut server, &mut client).await;
                 }
                 state.turns.fetch_add(usize::from(answered), Ordering::SeqCst);
                 answered = false;
@@ -133,16 +135,28 @@ fn commit_in(sent: &[u8]) -> Option<usize> {
     sent.windows(7).position(|bytes| bytes == b"COMMIT\0")
 }
 
-async fn break_at(cut: Cut, sent: &[u8], at: usize, server: &mut TcpStream) -> std::io::Result<()> {
+async fn break_at(
+    cut: Cut,
+    sent: &[u8],
+    at: usize,
+    server: &mut TcpStream,
+    client: &mut TcpStream,
+) -> std::io::Result<()> {
     match cut {
         // A message begins with its kind and its length.
         Cut::Before => server.write_all(&sent[..at.saturating_sub(5)]).await,
         Cut::Amid => server.write_all(&sent[..at + 3]).await,
-        Cut::After => {
+        Cut::After | Cut::AfterWithWords => {
             server.write_all(sent).await?;
             // Whatever it answers is lost. It is heard out, so that it has done what it was asked.
             let mut answer = Vec::new();
             while commit_in(&answer).is_none() && server.read_buf(&mut answer).await? > 0 {}
+            if cut == Cut::AfterWithWords {
+                let fields = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0";
+                let length = u32::try_from(fields.len() + 4).unwrap();
+                client.write_all(&[b"E", &length.to_be_bytes()[..], fields].concat()).await?;
+                client.shutdown().await?;
+            }
             Ok(())
         }
     }

@@ -114,6 +114,7 @@ const fn next_for_server(kind: postgres::OpenErrorKind) -> &'static str {
         Kind::Durability => "Change it in the server's configuration, and restart the server.",
         Kind::Recovery => "Give the address of the primary, or promote this one.",
         Kind::Version => "Upgrade the server.",
+        Kind::Encoding => "Create the database with ENCODING 'UTF8' TEMPLATE template0.",
         Kind::UnknownSchema => "Start the version of this program that wrote it, or a newer one.",
         Kind::ChangedMigration => {
             "Give another database, or a schema of its own with ?options=-csearch_path%3D<schema>."
