@@ -110,6 +110,12 @@ impl Attempt {
         self.purpose == Purpose::Replace && self.refused.is_none() && proofs.is_some_and(same)
     }
 
+    /// Whether a start with `proofs` goes on with it though there is a whole identity: to make files of
+    /// an answer, or because it is the replacement that they are for.
+    pub(crate) fn goes_on_with(&self, proofs: Option<&Proofs>) -> bool {
+        self.answer.is_some() || self.is_replacement_by(proofs)
+    }
+
     /// Keeps the key, and the request as long as it has the same name in it.
     #[cfg(feature = "x509")]
     fn key_and_request(

@@ -72,9 +72,11 @@ impl Worker {
         proofs: impl Into<Option<Proofs>> + Send,
     ) -> Result<Outcome, WorkerError> {
         let proofs = proofs.into().map(Arc::new);
-        if let Snapshot { attempt: None, held: Held::Complete(held) } = self.dir.snapshot()? {
+        let Snapshot { attempt, held } = self.dir.snapshot()?;
+        let goes_on = attempt.is_some_and(|it| it.goes_on_with(proofs.as_deref()));
+        if let (Held::Complete(held), false) = (held, goes_on) {
             // No lock is needed to see that there is nothing to do: the worker that lives by this
-            // identity holds it.
+            // identity holds it, and may be renewing it.
             self.check_configured(&held)?;
             return Ok(Outcome::AlreadyBootstrapped(held.identity));
         }
@@ -151,8 +153,9 @@ impl Worker {
         let asks = attempt.filter(|it| matches!(it.purpose, Purpose::Enroll | Purpose::Replace));
         match (held, asks) {
             // A replacement that was cut short goes on, so that its token is not lost; one that was
-            // refused, or for which there is no proof any more, leaves the identity that is there.
-            (Held::Complete(_), Some(it)) if it.refused.is_none() && proofs.is_some() => {
+            // refused, or whose proof is not here, leaves the identity that is there, and its own key to
+            // whoever comes with that proof.
+            (Held::Complete(_), Some(it)) if it.goes_on_with(proofs) => {
                 self.new_attempt(it.purpose, proofs, Some(it))
             }
             (Held::Complete(held), _) => {

@@ -90,13 +90,11 @@ impl Worker {
 
     fn look(&self, proofs: Option<&Proofs>) -> Result<Look, WorkerError> {
         let Snapshot { attempt, held } = self.dir.snapshot()?;
-        let answered = attempt.as_ref().is_some_and(|it| it.answer.is_some());
+        let goes_on = attempt.as_ref().is_some_and(|it| it.goes_on_with(proofs));
         let asks = attempt.filter(|it| matches!(it.purpose, Purpose::Enroll | Purpose::Replace));
         let can_ask = asks.is_some() && proofs.is_some();
-        let refused = asks.is_some_and(|it| it.refused.is_some());
         Ok(match held {
-            _ if answered => Look::Obtain,
-            Held::Complete(_) if can_ask && !refused => Look::Obtain,
+            _ if goes_on => Look::Obtain,
             Held::Complete(held) => {
                 self.check_configured(&held)?;
                 Look::Ready(held.identity)

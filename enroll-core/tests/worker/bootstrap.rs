@@ -9,7 +9,7 @@ use enroll_core::model::{
     Credential, Fingerprint, Reason, SystemEntropy, Timestamp, TrustDomain, X509Credential,
 };
 use enroll_core::worker::{
-    Answer, CallError, MockMaster, Outcome, Proofs, Refusal, Worker, WorkerError,
+    Answer, CallError, MockMaster, Outcome, Proofs, Purpose, Refusal, Status, Worker, WorkerError,
 };
 
 use super::fake::{FakeMaster, Fate, Nature, not_after, refused, unreachable_master};
@@ -386,4 +386,33 @@ async fn a_bootstrap_beside_the_worker_that_lives_here_finds_nothing_to_do() {
     let outcome = worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap();
     assert!(matches!(outcome, Outcome::AlreadyBootstrapped(_)));
     drop(living);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_does_one_while_that_worker_s_renewal_is_open_or_refused() {
+    for trouble in [unreachable_master(), refused(Reason::BadCsr)] {
+        let (place, master) = (Place::new(), plain());
+        let living = worker(&place, &master);
+        living.bootstrap(Proofs::token(token())).await.unwrap();
+        master.clock.advance(Duration::from_secs(2500));
+        master.will([Fate::Pass, Fate::Fail(trouble)]);
+        let beside = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let Status::Open { attempt, .. } = place.open().status().unwrap() else { panic!() };
+            assert_eq!(attempt.purpose(), Purpose::Renew);
+            worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap()
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let beside = async {
+            let outcome = beside.await;
+            drop(stop);
+            outcome
+        };
+        let ended = async {
+            let _dropped: Result<(), _> = stopped.await;
+        };
+        let (lived, outcome) = tokio::join!(living.run(ended), beside);
+        lived.unwrap();
+        assert!(matches!(outcome, Outcome::AlreadyBootstrapped(_)));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use enroll_core::model::Reason;
 use enroll_core::worker::{Outcome, Proofs, Status};
+use tokio::time::sleep;
 
 use super::bootstrap::{key_of_attempt, plain, worker};
 use super::fake::{FakeMaster, Fate, Nature, refused, unreachable_master};
@@ -89,6 +90,26 @@ async fn a_force_that_was_cut_short_goes_on_with_its_key_forced_or_not() {
         assert_eq!(place.read("agent.key"), key);
         assert_eq!(master.record().redemptions.len(), 2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_force_that_was_cut_short_is_left_to_whoever_comes_with_its_proof() {
+    let (place, master, old, new) = (Place::new(), plain(), token(), token());
+    worker(&place, &master).bootstrap(again(&old)).await.unwrap();
+    master.will([Fate::Lose]);
+    let first = worker(&place, &master).with_retry_for(Duration::ZERO);
+    first.replace(again(&new)).await.unwrap_err();
+    let (key, before) = (key_of_attempt(&place), place.contents());
+    // As the unit's environment still holds it. The master has replaced the identity, and says so.
+    let served = worker(&place, &master).serve(again(&old), sleep(Duration::from_secs(60))).await;
+    assert_eq!(served.unwrap_err().exit_code(), 7);
+    let outcome = worker(&place, &master).bootstrap(again(&old)).await.unwrap();
+    assert!(matches!(outcome, Outcome::AlreadyBootstrapped(_)));
+    assert_eq!(master.calls("enroll"), 2);
+    assert_eq!(place.contents(), before);
+    let outcome = worker(&place, &master).replace(again(&new)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Enrolled { redelivered: true, .. }));
+    assert_eq!(place.read("agent.key"), key);
 }
 
 #[tokio::test]
