@@ -35,7 +35,8 @@ async fn a8b_logs_need_a_member_and_exec_a_fused_one() {
     // The proof stays in the environment, where exec must not find it.
     let mut command = machine.command(&at(&master));
     let log = machine.put("workload.log", &format!("{}one\ntwo\nthree\n", "x\n".repeat(20_000)));
-    command.args(["--workload-log", &log, "--workload-exec", "env", "--workload-exec", "false"]);
+    let programs = ["env", "false", "seq"].map(|program| ["--workload-exec", program]);
+    command.args(["--workload-log", &log]).args(programs.concat());
     let _worker = machine.start_as({
         command.env("ENROLL_TOKEN", token);
         command
@@ -65,6 +66,9 @@ async fn a8b_logs_need_a_member_and_exec_a_fused_one() {
     let environment = said(&ended(&master, "exec", json!({"argv": ["env"]})).await, "done");
     assert!(environment.contains("PATH="), "{environment}");
     assert!(!environment.contains("ENROLL") && !environment.contains(token), "{environment}");
+    let long = ended(&master, "exec", json!({"argv": ["seq", "1000000"]})).await;
+    let long = said(&long, "done");
+    assert!(long.starts_with("1\n2\n") && long.len() == 16 * 1024, "{} bytes", long.len());
     let failed = ended(&master, "exec", json!({"argv": ["false"]})).await;
     assert!(said(&failed, "failed").contains("exit status: 1"), "{failed}");
     let other = ended(&master, "exec", json!({"argv": ["sh", "-c", "id"]})).await;

@@ -141,7 +141,7 @@ impl Enroller {
             return Ok(false);
         };
         let status = if done { CommandStatus::Done } else { CommandStatus::Failed };
-        let output = output.map(|text| cut(text, CommandRecord::MAX_OUTPUT));
+        let output = output.map(CommandRecord::cut_output);
         let ended = self.end_command(&command, status, output, caller.at).await?;
         if ended && command.class == CommandClass::Fuse {
             self.tend_fuse_of(&caller.node.name).await?;
@@ -204,11 +204,4 @@ fn check_state(node: &NodeRecord, class: CommandClass) -> Result<(), OperatorErr
         node.state,
         if class == CommandClass::Control { "fused" } else { "enrolled" }
     )))
-}
-
-fn cut(mut text: String, most: usize) -> String {
-    let whole = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=most.min(text.len())).rev().find(whole).unwrap_or(0);
-    text.truncate(end);
-    text
 }

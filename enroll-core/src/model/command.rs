@@ -71,4 +71,13 @@ impl CommandRecord {
     pub const MAX_OPEN: u32 = 1_000;
     /// Finished commands kept per node: 1,000.
     pub const KEPT: u32 = 1_000;
+
+    /// As much of an output as is kept: the beginning, whole characters, [`Self::MAX_OUTPUT`] at most.
+    #[must_use]
+    pub fn cut_output(mut output: String) -> String {
+        let whole = |end: &usize| output.is_char_boundary(*end);
+        let end = (0..=Self::MAX_OUTPUT.min(output.len())).rev().find(whole).unwrap_or(0);
+        output.truncate(end);
+        output
+    }
 }

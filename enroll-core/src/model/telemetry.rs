@@ -184,6 +184,13 @@ impl HostEvent {
         &self.attributes
     }
 
+    /// What it takes to tell it, in bytes: its texts and the time.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.kind.len() + self.message.len() + attributes.sum::<usize>() + size_of::<Timestamp>()
+    }
+
     /// The event as a journal keeps it, of this node.
     #[must_use]
     pub fn reported(self, node_id: NodeId, node_name: NodeName) -> What {

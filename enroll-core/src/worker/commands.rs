@@ -8,6 +8,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::identity::Credentials;
 use super::master::{Command, CommandReport};
+use crate::model::CommandRecord;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +105,9 @@ impl Commands {
             CommandOutcome::Done(output) => (true, output),
             CommandOutcome::Failed(why) => (false, Some(why)),
         };
+        // The master keeps no more, and may not take in what is far longer: then the report, and all
+        // behind it, would never get through.
+        let output = output.map(CommandRecord::cut_output);
         self.unreported.push_back(CommandReport { id, done, output });
     }
 

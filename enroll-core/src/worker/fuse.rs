@@ -67,7 +67,7 @@ impl FuseHandler {
         loop {
             match self.master.fuse_task(me).await {
                 Ok(task) => return Ok(task),
-                Err(error) if error.is_final() => return Err(error),
+                Err(error) if error.is_last_word() => return Err(error),
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     let wait = backoff.wait(failures, error.retry_after(), &*self.entropy);

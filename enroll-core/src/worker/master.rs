@@ -325,6 +325,12 @@ impl CallError {
         }
     }
 
+    /// Whether the master itself will never hear of what the call was about. A trouble on the way says
+    /// nothing of that, and neither does one of the identity, which a successor may end.
+    pub(super) fn is_last_word(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.is_final() && !refusal.rejects_identity())
+    }
+
     /// When to come back, where the master said so.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -28,6 +28,9 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_sec
 const WAITING: usize = 256;
 /// Events told with one call, at most.
 const AT_ONCE: usize = 64;
+/// The bytes of the events told with one call, at most, unless there is but one: JSON may write them
+/// twice as long, and a master takes 256 KiB.
+const BYTES_AT_ONCE: usize = 64 * 1024;
 /// A tenth of a span is jitter.
 const JITTER: u32 = 10;
 
@@ -66,7 +69,7 @@ impl Worker {
             }
             let over = waiting.len().saturating_sub(WAITING);
             waiting.drain(..over);
-            let batch: Vec<HostEvent> = waiting.iter().take(AT_ONCE).cloned().collect();
+            let batch = batch_of(&waiting);
             if batch.is_empty() {
                 continue;
             }
@@ -76,7 +79,7 @@ impl Worker {
                 Err(error) => {
                     let wait = self.unreported(&error, &mut failures);
                     tokio::time::sleep(wait).await;
-                    if !error.is_final() {
+                    if !error.is_last_word() {
                         continue;
                     }
                 }
@@ -92,6 +95,22 @@ impl Worker {
         self.note(&WorkerEvent::ReportFailed { cause: Failure::Call(error), retry_in });
         retry_in
     }
+}
+
+/// The oldest events, as many as one call tells.
+fn batch_of(waiting: &VecDeque<HostEvent>) -> Vec<HostEvent> {
+    let mut bytes = 0;
+    let fits = |(nth, event): &(usize, &HostEvent)| {
+        bytes += event.size();
+        *nth == 0 || bytes <= BYTES_AT_ONCE
+    };
+    waiting
+        .iter()
+        .take(AT_ONCE)
+        .enumerate()
+        .take_while(fits)
+        .map(|(_, event)| event.clone())
+        .collect()
 }
 
 /// Who the worker is, as soon as the master has heard it.

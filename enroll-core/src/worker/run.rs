@@ -369,7 +369,7 @@ impl<'a> Run<'a> {
                     self.worker.note(&WorkerEvent::CommandReported { id, done });
                 }
                 // The master does not know the command any more, or never will.
-                Err(error) if error.is_final() => {}
+                Err(error) if error.is_last_word() => {}
                 Err(_) => return,
             }
             self.commands.settle();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use enroll_core::model::Reason;
+use enroll_core::model::{CommandRecord, Reason};
 use enroll_core::worker::{
     CallError, Command, CommandHandler, CommandOutcome, Credentials, FuseHandler, FuseTask,
     NoCommands, Refusal, Rollout,
@@ -74,6 +74,46 @@ async fn a_report_that_is_lost_is_made_again_and_the_command_is_not_run_again() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_is_made_again_after_a_trouble_on_the_way_and_one_of_the_identity() {
+    let stranger = CallError::Refused(Refusal::new("unauthorized", 401));
+    for trouble in [CallError::Tls("another root".into()), stranger] {
+        let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
+        let worker = worker.with_commands(Arc::new(NoCommands::default()));
+        *master.commands.lock().unwrap() = vec![("1".into(), "exec".into())];
+        // The first heartbeat passes; the report is what fails.
+        master.will([Fate::Pass, Fate::Fail(trouble)]);
+        worker.run(sleep(secs(100))).await.unwrap();
+        assert_eq!(master.reports.lock().unwrap().len(), 1);
+    }
+}
+
+/// Puts out far more than the master keeps.
+struct Talkative;
+
+#[async_trait]
+impl CommandHandler for Talkative {
+    async fn execute(&self, _me: &Credentials, command: &Command) -> CommandOutcome {
+        let text = "\u{1f980}".repeat(CommandRecord::MAX_OUTPUT);
+        match command.kind.as_str() {
+            "good" => CommandOutcome::Done(Some(text)),
+            _ => CommandOutcome::Failed(text),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_of_an_output_is_reported_than_the_master_keeps() {
+    let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
+    let worker = worker.with_commands(Arc::new(Talkative));
+    *master.commands.lock().unwrap() =
+        [("1", "good"), ("2", "bad")].map(|(id, kind)| (id.into(), kind.into())).to_vec();
+    worker.run(sleep(secs(10))).await.unwrap();
+    let reports = master.reports.lock().unwrap().clone();
+    let lengths = reports.iter().map(|report| report.output.as_ref().map(String::len));
+    assert_eq!(lengths.collect::<Vec<_>>(), [Some(CommandRecord::MAX_OUTPUT); 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_commands_than_can_run_at_once_all_come_to_their_turn() {
     let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
     let ran = Arc::new(AtomicUsize::new(0));
@@ -116,8 +156,9 @@ async fn fused(scene: &Scene, kind: &str, attempt: &str) -> CommandOutcome {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_to_be_fused_asks_what_with_until_it_is_told() {
     let scene = member(Nature::default()).await;
+    let imposter = CallError::Tls("another root".into());
     let (away, again) = (unreachable_master(), refused(Reason::Unavailable));
-    scene.master.will([Fate::Fail(away), Fate::Fail(again)]);
+    scene.master.will([Fate::Fail(away), Fate::Fail(imposter), Fate::Fail(again)]);
     let done = CommandOutcome::Done(Some("worker-1 s3cret".into()));
     assert_eq!(fused(&scene, "fuse", "attempt-1").await, done);
     let other = fused(&scene, "fuse", "attempt-0").await;

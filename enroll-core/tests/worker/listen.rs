@@ -116,8 +116,9 @@ impl Telemetry for Measured {
     }
 
     async fn events(&self) -> Vec<HostEvent> {
-        let event = self.events.lock().await.recv().await;
-        event.into_iter().collect()
+        let mut events = Vec::new();
+        self.events.lock().await.recv_many(&mut events, usize::MAX).await;
+        events
     }
 }
 
@@ -151,6 +152,32 @@ async fn nothing_is_reported_before_a_heartbeat_was_heard() {
     };
     worker.run(scene).await.unwrap();
     assert_eq!((master.calls("report_metrics"), master.calls("report_events")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_told_after_a_trouble_on_the_way_and_never_more_than_a_call_holds() {
+    let Scene { master, worker, place: _place, .. } = member(Nature::default()).await;
+    let (telemetry, happen) = Measured::new();
+    let worker = worker.with_telemetry(telemetry).with_report_interval(secs(100_000));
+    let scene = async {
+        sleep(secs(1)).await;
+        master.will([Fate::Fail(CallError::Tls("another root".into()))]);
+        for n in 0..64 {
+            let event = HostEvent::new(NOW, "disk.full", "x".repeat(HostEvent::MAX_MESSAGE));
+            let text = |name: char| (name.to_string(), "x".repeat(HostEvent::MAX_TEXT));
+            let event =
+                ('a'..='o').map(text).fold(event, |it, (name, text)| it.with_attribute(name, text));
+            happen.send(event.with_attribute("nth", n.to_string())).unwrap();
+        }
+        sleep(secs(25)).await;
+    };
+    worker.run(scene).await.unwrap();
+    let told = master.events.lock().unwrap().clone();
+    let nth: Vec<_> = told.iter().map(|event| event.attributes()["nth"].clone()).collect();
+    assert_eq!(nth, (0..64).map(|n| n.to_string()).collect::<Vec<_>>());
+    let size: usize = told.iter().map(HostEvent::size).sum();
+    let most = 64 * 1024;
+    assert!(master.calls("report_events") > size / most, "{size} bytes");
 }
 
 #[tokio::test(start_paused = true)]

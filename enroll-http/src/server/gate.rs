@@ -50,7 +50,8 @@ pub(super) async fn read_object<T: DeserializeOwned>(body: Body) -> Result<T, Re
     read_json(&bytes).map_err(|why| bad(why.to_string()))
 }
 
-/// The same, for a report of many things: of four times the size.
+/// The same, for a report of many things, or of a text that JSON may write six times as long: of four
+/// times the size.
 ///
 /// # Errors
 /// `bad_request`.

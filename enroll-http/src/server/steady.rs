@@ -165,7 +165,7 @@ pub(super) async fn acknowledge(
     id: Result<Path<String>, PathRejection>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let (done, output) = read_object::<CommandReport>(body).await?.into_parts()?;
+    let (done, output) = read_report::<CommandReport>(body).await?.into_parts()?;
     let unknown = || Problem::error(ErrorCode::NotFound, "This node has no such command.");
     let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(unknown)?;
     match enroller.acknowledge(&member, id, done, output).await {

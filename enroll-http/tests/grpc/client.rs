@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use enroll_core::model::{Clock, CommandStatus, HostEvent, Sample};
+use enroll_core::model::{Clock, CommandRecord, CommandStatus, HostEvent, Sample};
 use enroll_core::store::Page;
 use enroll_core::worker::{
     Command, CommandHandler, CommandOutcome, Credentials, Proofs, StateDir, Telemetry, Worker,
@@ -116,6 +116,46 @@ async fn a_worker_lives_over_two_streams_and_hears_its_commands_at_once() {
     live(&worker, life).await;
     drop(worker);
     until("all streams end", async || fleet.enroller.streams() == 0).await;
+}
+
+/// Puts out far more than a message may hold, and what JSON writes six times as long.
+struct Talkative;
+
+#[async_trait]
+impl CommandHandler for Talkative {
+    async fn execute(&self, _me: &Credentials, _command: &Command) -> CommandOutcome {
+        CommandOutcome::Done(Some("\u{1}".repeat(300 * 1024)))
+    }
+}
+
+#[tokio::test]
+async fn a_large_output_ends_its_command_and_holds_up_no_other() {
+    let (fleet, _) = counted().await;
+    let router = steady_router(Arc::clone(&fleet.enroller), SteadyOptions::new());
+    let plain = serve_members(&fleet.authority, &fleet.clock, router, |listener| listener).await;
+    for (steady, streams) in [(&fleet.steady, 2), (&plain, 0)] {
+        let scene = enrolled(&fleet, steady, |master| master).await;
+        let worker = scene.worker.with_commands(Arc::new(Talkative));
+        let node = name("worker-1");
+        let queue = || fleet.enroller.queue_command(&node, "look", json!(null), "op");
+        let life = async {
+            let queued = [queue().await.unwrap().id, queue().await.unwrap().id];
+            until("both are carried out", async || {
+                let commands = fleet.enroller.commands(&node, Page::first(2)).await.unwrap();
+                commands.iter().all(|command| {
+                    assert!(queued.contains(&command.id));
+                    let output = command.output.as_ref().map(String::len);
+                    command.status == CommandStatus::Done
+                        && output == Some(CommandRecord::MAX_OUTPUT)
+                })
+            })
+            .await;
+            assert_eq!(fleet.enroller.streams(), streams);
+        };
+        live(&worker, life).await;
+        fleet.enroller.delete_node(&node, true, "admin").await.unwrap();
+        fleet.clock.advance(Duration::from_secs(1));
+    }
 }
 
 #[tokio::test]

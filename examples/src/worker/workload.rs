@@ -8,12 +8,13 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use enroll_core::worker::{Command, CommandHandler, CommandOutcome, Credentials};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Shows the log of this machine's workload and runs programs beside it.
 #[derive(Debug)]
@@ -79,15 +80,17 @@ impl<H: Sync> Workload<H> {
         if !self.programs.contains(program) {
             return Err("this worker was not started with --workload-exec for it".to_owned());
         }
-        let running = tokio::process::Command::new(program)
+        let mut running = tokio::process::Command::new(program);
+        running
             .args(args)
             // Of this worker's environment, which may hold proofs, no more than finds programs.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(PATIENCE, running)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, output_of(running))
             .await
             .map_err(|_| "it took longer than 30 s and was ended".to_owned())?
             .map_err(|why| format!("it cannot be run: {why}"))?;
@@ -101,6 +104,24 @@ impl<H: Sync> Workload<H> {
 
 fn read<T: serde::de::DeserializeOwned>(payload: &serde_json::Value) -> Result<T, String> {
     T::deserialize(payload).map_err(|why| format!("the payload is not what it should be: {why}"))
+}
+
+/// Runs a program to its end, and gives as much of what it says as an output may hold.
+async fn output_of(mut command: tokio::process::Command) -> std::io::Result<Output> {
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (status, stdout, stderr) =
+        tokio::try_join!(child.wait(), beginning_of(stdout), beginning_of(stderr))?;
+    Ok(Output { status, stdout, stderr })
+}
+
+async fn beginning_of(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(mut pipe) = pipe else { return Ok(bytes) };
+    (&mut pipe).take(MOST).read_to_end(&mut bytes).await?;
+    // The rest is read all the same: a program whose pipe is full would never end.
+    tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    Ok(bytes)
 }
 
 /// The end of a file, whole lines, as much of it as an output may hold.
