@@ -19,7 +19,7 @@ use super::attempt::Purpose;
 use super::backoff::{Backoff, up_to};
 use super::commands::Commands;
 use super::error::WorkerError;
-use super::identity::Credentials;
+use super::identity::{ClientCertificate, Credentials};
 use super::master::{Beat, BeatAnswer, CallError, Command};
 use super::observer::{Failure, WorkerEvent};
 use super::refusal::Refusal;
@@ -299,7 +299,9 @@ impl<'a> Run<'a> {
 
     /// Goes on with `me`, which may be what it has already.
     fn become_holder_of(&mut self, me: Credentials) {
-        let same = me.identity.not_after == self.me.identity.not_after;
+        // By the certificate itself: those of a CA's last days all end with it.
+        let held = self.me.certificate().map(ClientCertificate::chain_pem);
+        let same = me.certificate().map(ClientCertificate::chain_pem) == held;
         self.me = Arc::new(me);
         if !same {
             self.renew_failures = 0;

@@ -9,8 +9,8 @@ use enroll_core::model::{Facts, Reason};
 use enroll_core::worker::{CallError, Proofs, Refusal, Worker, WorkerError};
 use tokio::time::{Instant, sleep};
 
-use super::fake::{FakeMaster, Fate, Nature, refused, unreachable_master};
-use super::support::{Log, Place, name, token};
+use super::fake::{FakeMaster, Fate, Nature, not_after, refused, unreachable_master};
+use super::support::{Log, NOW, Place, name, token};
 
 pub(crate) const NO_TIME: Duration = Duration::from_millis(1);
 
@@ -186,6 +186,20 @@ async fn a_certificate_is_renewed_in_time_with_a_new_key_and_again() {
     assert!((4..=6).contains(&scene.master.calls("renew")), "{}", scene.master.calls("renew"));
     assert_eq!(scene.log.count("BeatFailed"), 0);
     assert!(!scene.place.file("attempt.json").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_ends_with_its_ca_is_not_renewed_without_pause() {
+    // So long that every leaf is cut to the end of the root.
+    let lifetime = secs(20 * 365 * 24 * 3600);
+    let scene = member(Nature { lifetime, ..Nature::default() }).await;
+    let end = not_after(&scene.place.read("agent.crt"));
+    scene.master.clock.advance(end.since(NOW).saturating_sub(secs(20 * 24 * 3600)));
+    live_by_the_clock(&scene, secs(100)).await.unwrap();
+    assert_eq!(scene.master.calls("renew"), 1);
+    assert_eq!(not_after(&scene.place.read("agent.crt")), end);
+    live_by_the_clock(&scene, secs(8 * 24 * 3600)).await.unwrap();
+    assert!((2..=6).contains(&scene.master.calls("renew")), "{}", scene.master.calls("renew"));
 }
 
 #[tokio::test(start_paused = true)]
