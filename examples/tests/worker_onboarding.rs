@@ -110,6 +110,45 @@ async fn a2_a_variable_and_its_file_form_exclude_each_other() {
 }
 
 #[tokio::test]
+async fn a17_what_only_the_first_call_needs_may_be_gone_after_it() {
+    let master = master(&["--heartbeat-interval-secs", "1"]);
+    let host = master.json(&["node", "add", "worker-1"]);
+    let volume = Machine::new();
+    let mut command = container(&volume, &master, &host, SECRET);
+    let token = volume.put("token", text(&host));
+    command.env_remove("ENROLL_TOKEN").env("ENROLL_TOKEN_FILE", &token);
+    let said = run(command.arg("bootstrap"));
+    assert_eq!(said.code, 0, "{said:?}");
+
+    let mut command = container(&volume, &master, &host, SECRET);
+    command.env_remove("ENROLL_TOKEN").env("ENROLL_TOKEN_FILE", &token);
+    for secret in [&token, &volume.put("secret", "")] {
+        std::fs::remove_file(secret).expect("it was there");
+    }
+    // Without the permission that it would take to enroll there.
+    command.env("ENROLL_MASTER_URL", "http://127.0.0.1:1");
+    let mut worker = volume.start_as(command);
+    beat(&master, &mut worker, None).await;
+
+    let mut command = container(&volume, &master, &host, SECRET);
+    command.env("ENROLL_MASTER_URL", "http://127.0.0.1:1");
+    let said = run(command.arg("bootstrap"));
+    assert_eq!((said.code, said.out.trim()), (0, "already bootstrapped"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a2_an_empty_file_of_a_secret_is_told_before_any_call() {
+    let master = master(&[]);
+    let host = master.json(&["node", "add", "worker-1"]);
+    let volume = Machine::new();
+    let said = run(container(&volume, &master, &host, "\n").arg("bootstrap"));
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("ENROLL_SHARED_SECRET_FILE"), "{said:?}");
+    let attempts = master.json(&["node", "attempts", "worker-1"]);
+    assert_eq!(attempts["items"], json!([]), "nobody was called");
+}
+
+#[tokio::test]
 async fn a4_a11_a_wrong_secret_is_refused_spends_nothing_and_is_shown_to_the_operator() {
     let master = master(&[]);
     let host = master.json(&["node", "add", "worker-1"]);

@@ -104,10 +104,7 @@ impl Attempt {
 
     /// Whether it is the replacement that `proofs` are for, cut short and not refused.
     pub(crate) fn is_replacement_by(&self, proofs: Option<&Proofs>) -> bool {
-        let same = |proofs: &Proofs| {
-            self.method == Some(proofs.method()) && self.token == proofs.token_id()
-        };
-        self.purpose == Purpose::Replace && self.refused.is_none() && proofs.is_some_and(same)
+        proofs.is_some_and(|proofs| OpenAttempt::of(self).is_replacement_by(proofs))
     }
 
     /// Whether a start with `proofs` goes on with it though there is a whole identity: to make files of
@@ -174,6 +171,7 @@ impl fmt::Debug for Attempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenAttempt {
     purpose: Purpose,
+    method: Option<Method>,
     token: Option<TokenId>,
     node_name: Option<NodeName>,
     began_at: Timestamp,
@@ -185,6 +183,7 @@ impl OpenAttempt {
     pub(crate) fn of(attempt: &Attempt) -> Self {
         Self {
             purpose: attempt.purpose,
+            method: attempt.method,
             token: attempt.token,
             node_name: attempt.node_name.clone(),
             began_at: attempt.began_at,
@@ -221,6 +220,13 @@ impl OpenAttempt {
     #[must_use]
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    /// Whether it is the replacement that `proofs` are for, cut short and not refused.
+    #[must_use]
+    pub fn is_replacement_by(&self, proofs: &Proofs) -> bool {
+        let same = self.method == Some(proofs.method()) && self.token == proofs.token_id();
+        self.purpose == Purpose::Replace && self.refused.is_none() && same
     }
 
     /// Whether the answer is there and only the files are missing.

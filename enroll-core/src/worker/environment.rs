@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 ///
 /// Every variable `<PREFIX>_X` has a sibling `<PREFIX>_X_FILE` that names a file which holds the
 /// value, as container secrets do. An empty variable counts as absent: that is how compose files and
-/// unit files leave one out.
+/// unit files leave one out. An empty file does not: whoever names one means it to hold something.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Environment {
@@ -78,7 +78,18 @@ pub enum EnvironmentError {
         /// The file.
         path: PathBuf,
     },
+    /// The file a variable names holds nothing.
+    #[error("{name} names {}, which is empty", path.display())]
+    FileEmpty {
+        /// The variable.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
 }
+
+/// What only the first call needs.
+const FIRST_CALL: [&str; 4] = ["TOKEN", "SHARED_SECRET", "JOIN", "MASTER_URL"];
 
 impl Environment {
     /// The largest file a `…_FILE` variable may name: 64 KiB.
@@ -95,6 +106,15 @@ impl Environment {
         Self::read(prefix, |name| std::env::var_os(name))
     }
 
+    /// The same without what only the first call needs, which stays absent: for a worker that has
+    /// enrolled, after which the file of a secret may be gone.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`].
+    pub fn of_enrolled_process(prefix: &str) -> Result<Self, EnvironmentError> {
+        Self::read_enrolled(prefix, |name| std::env::var_os(name))
+    }
+
     /// Reads variables from `lookup`.
     ///
     /// # Errors
@@ -104,12 +124,30 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<std::ffi::OsString>,
     ) -> Result<Self, EnvironmentError> {
         let get = |word: &str| variable(&format!("{prefix}_{word}"), &lookup);
+        let [token, shared_secret, join, master_url] = FIRST_CALL.map(get);
+        Ok(Self {
+            token: token?,
+            shared_secret: shared_secret?,
+            join: join?,
+            master_url: master_url?.map(|text| text.as_str().to_owned()),
+            ..Self::read_enrolled(prefix, &lookup)?
+        })
+    }
+
+    /// Reads variables from `lookup`, without what only the first call needs.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`]; [`EnvironmentError::Both`] for what is not read too.
+    pub fn read_enrolled(
+        prefix: &str,
+        lookup: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, EnvironmentError> {
+        for word in FIRST_CALL {
+            forms(&format!("{prefix}_{word}"), &lookup)?;
+        }
+        let get = |word: &str| variable(&format!("{prefix}_{word}"), &lookup);
         let plain = |word: &str| Ok(get(word)?.map(|text| text.as_str().to_owned()));
         Ok(Self {
-            token: get("TOKEN")?,
-            shared_secret: get("SHARED_SECRET")?,
-            join: get("JOIN")?,
-            master_url: plain("MASTER_URL")?,
             ca_fingerprint: plain("CA_FINGERPRINT")?,
             master_addr: plain("MASTER_ADDR")?,
             node_name: plain("NODE_NAME")?,
@@ -120,6 +158,7 @@ impl Environment {
             steady_proxy: plain("STEADY_PROXY")?,
             transport: plain("TRANSPORT")?,
             allow_plaintext: plain("ALLOW_PLAINTEXT")?,
+            ..Self::default()
         })
     }
 }
@@ -140,16 +179,26 @@ fn variable(
     name: &str,
     lookup: &impl Fn(&str) -> Option<std::ffi::OsString>,
 ) -> Result<Option<Zeroizing<String>>, EnvironmentError> {
-    let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    match (set(name), set(&format!("{name}_FILE"))) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(EnvironmentError::Both { name: name.to_owned() }),
-        (Some(value), None) => {
+    match forms(name, lookup)? {
+        [None, None] => Ok(None),
+        [Some(value), _] => {
             let text = value.into_string();
             let text = text.map_err(|_| EnvironmentError::NotText { name: name.to_owned() })?;
-            Ok(Some(trimmed(Zeroizing::new(text))))
+            Ok(Some(trimmed(Zeroizing::new(text))).filter(|text| !text.is_empty()))
         }
-        (None, Some(path)) => file(&format!("{name}_FILE"), path.into()).map(Some),
+        [None, Some(path)] => file(&format!("{name}_FILE"), path.into()).map(Some),
+    }
+}
+
+/// A variable and its sibling, of which one at most is set.
+fn forms(
+    name: &str,
+    lookup: &impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Result<[Option<std::ffi::OsString>; 2], EnvironmentError> {
+    let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+    match [set(name), set(&format!("{name}_FILE"))] {
+        [Some(_), Some(_)] => Err(EnvironmentError::Both { name: name.to_owned() }),
+        forms => Ok(forms),
     }
 }
 
@@ -162,7 +211,12 @@ fn file(name: &str, path: PathBuf) -> Result<Zeroizing<String>, EnvironmentError
         Ok(length) if length as u64 > Environment::MAX_FILE => {
             Err(EnvironmentError::FileTooLarge { name: name.to_owned(), path })
         }
-        Ok(_) => Ok(trimmed(text)),
+        Ok(_) => match trimmed(text) {
+            text if text.is_empty() => {
+                Err(EnvironmentError::FileEmpty { name: name.to_owned(), path })
+            }
+            text => Ok(text),
+        },
         Err(source) => Err(EnvironmentError::File { name: name.to_owned(), path, source }),
     }
 }
@@ -210,5 +264,24 @@ mod tests {
         std::fs::write(path, "x".repeat(65 * 1024)).unwrap();
         let large = read(&[("ACME_TOKEN_FILE", path)]);
         assert!(matches!(large, Err(EnvironmentError::FileTooLarge { .. })));
+        std::fs::write(path, " \n").unwrap();
+        let empty = read(&[("ACME_SHARED_SECRET_FILE", path)]).unwrap_err().to_string();
+        assert_eq!(empty, format!("ACME_SHARED_SECRET_FILE names {path}, which is empty"));
+        assert!(read(&[("ACME_SHARED_SECRET", " \n")]).unwrap().shared_secret.is_none());
+    }
+
+    #[test]
+    fn who_has_enrolled_needs_nothing_of_the_first_call() {
+        let read = |pairs: &[(&str, &str)]| {
+            let set = |name: &str| pairs.iter().find(|(it, _)| *it == name);
+            Environment::read_enrolled("ACME", |name| set(name).map(|(_, value)| value.into()))
+        };
+        let gone = ("ACME_TOKEN_FILE", "/nonexistent/x");
+        let env = read(&[gone, ("ACME_JOIN", "j"), ("ACME_NODE_NAME", "n")]).unwrap();
+        assert_eq!(env.node_name.as_deref(), Some("n"));
+        assert!(env.token.is_none() && env.join.is_none());
+        let both = read(&[gone, ("ACME_TOKEN", "t")]);
+        assert!(matches!(both, Err(EnvironmentError::Both { .. })));
+        assert!(read(&[("ACME_NODE_NAME_FILE", "/nonexistent/x")]).is_err());
     }
 }

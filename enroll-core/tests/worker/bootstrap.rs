@@ -398,7 +398,9 @@ async fn so_does_one_while_that_worker_s_renewal_is_open_or_refused() {
         master.will([Fate::Pass, Fate::Fail(trouble)]);
         let beside = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            let Status::Open { attempt, .. } = place.open().status().unwrap() else { panic!() };
+            let status = place.open().status().unwrap();
+            assert!(status.is_enrolled() && !status.asks_with(&Proofs::token(token())));
+            let Status::Open { attempt, .. } = status else { panic!() };
             assert_eq!(attempt.purpose(), Purpose::Renew);
             worker(&place, &master).bootstrap(Proofs::token(token())).await.unwrap()
         };

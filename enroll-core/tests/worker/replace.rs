@@ -100,6 +100,9 @@ async fn a_force_that_was_cut_short_is_left_to_whoever_comes_with_its_proof() {
     let first = worker(&place, &master).with_retry_for(Duration::ZERO);
     first.replace(again(&new)).await.unwrap_err();
     let (key, before) = (key_of_attempt(&place), place.contents());
+    let status = place.open().status().unwrap();
+    assert!(status.is_enrolled() && status.asks_with(&again(&new)));
+    assert!(!status.asks_with(&again(&old)));
     // As the unit's environment still holds it. The master has replaced the identity, and says so.
     let served = worker(&place, &master).serve(again(&old), sleep(Duration::from_secs(60))).await;
     assert_eq!(served.unwrap_err().exit_code(), 7);

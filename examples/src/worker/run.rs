@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use enroll_core::worker::{
-    Environment, Identity, Master, Outcome, StateDir, StateErrorKind, Status, Worker, WorkerEvent,
-    WorkerObserver,
+    Environment, EnvironmentError, Identity, Master, Outcome, StateDir, StateErrorKind, Status,
+    Worker, WorkerEvent, WorkerObserver,
 };
 use enroll_http::client::{ClientError, GrpcMaster, HttpMaster};
 use enroll_http::host::HostTelemetry;
@@ -83,30 +83,21 @@ impl WorkerObserver for Told {
 }
 
 fn wire(options: &Options) -> Result<Wired, Exit> {
-    let env = Environment::of_process(Environment::PREFIX)
-        .map_err(|why| Exit::usage(format!("{}.", chain(&why))))?;
+    let env = Environment::of_enrolled_process(Environment::PREFIX).map_err(unreadable)?;
     let config = Config::read(options, &env)?;
     let dir = StateDir::open(&config.state_dir).map_err(|why| Exit::state(chain(&why)))?;
-    let enrolled = matches!(dir.status(), Ok(Status::Complete(_))) && !options.force;
-    let mut first = match First::read(options, &env) {
+    let status = dir.status().ok().filter(|_| !options.force);
+    let mut first = match first(options) {
         // Whoever has an identity needs no proof, whatever is left of one in a unit file.
-        Err(_) if enrolled => First::without_proofs(options, &env)?,
+        Err(_) if status.as_ref().is_some_and(Status::is_enrolled) => {
+            First::without_proofs(options, &env)?
+        }
         read => read?,
     };
-    let needed = first.proofs.is_some() && !enrolled;
-    let master = match (&first.master_url, first.pins.is_empty()) {
-        (Some(url), false) => client(url, &first, &config)?,
-        (Some(_), true) if needed => {
-            return Err(Exit::usage(
-                "The master's fingerprint is missing: give --ca-fingerprint or ENROLL_CA_FINGERPRINT; `enroll-master` printed it, and every mint prints it.",
-            ));
-        }
-        (None, _) if needed => {
-            return Err(Exit::usage(
-                "The master's URL is missing: give --master-url or ENROLL_MASTER_URL, or an invitation with --join-path.",
-            ));
-        }
-        _ => HttpMaster::enrolled(),
+    let asks = |proofs| status.as_ref().is_none_or(|status| status.asks_with(proofs));
+    let master = match first.proofs.as_ref().is_some_and(asks) {
+        true => client(&first, &config)?,
+        false => HttpMaster::enrolled(),
     };
     let master = over(&config, master);
     let told = Arc::new(Told::default());
@@ -131,6 +122,15 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
         worker = worker.with_retry_for(Duration::from_secs(secs));
     }
     Ok(Wired { config, first, dir, told, machine, worker })
+}
+
+fn first(options: &Options) -> Result<First, Exit> {
+    First::read(options, &Environment::of_process(Environment::PREFIX).map_err(unreadable)?)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` has")]
+fn unreadable(why: EnvironmentError) -> Exit {
+    Exit::usage(format!("{}.", chain(&why)))
 }
 
 /// The master, called as the configuration says.
@@ -158,7 +158,16 @@ fn machine(config: &Config) -> HostTelemetry {
     }
 }
 
-fn client(url: &str, first: &First, config: &Config) -> Result<HttpMaster, Exit> {
+/// The master of a first call.
+fn client(first: &First, config: &Config) -> Result<HttpMaster, Exit> {
+    let url = first.master_url.as_deref().ok_or_else(|| Exit::usage(
+        "The master's URL is missing: give --master-url or ENROLL_MASTER_URL, or an invitation with --join-path.",
+    ))?;
+    if first.pins.is_empty() {
+        return Err(Exit::usage(
+            "The master's fingerprint is missing: give --ca-fingerprint or ENROLL_CA_FINGERPRINT; `enroll-master` printed it, and every mint prints it.",
+        ));
+    }
     let pins = first.pins.iter().copied();
     let made = if config.allow_plaintext {
         HttpMaster::danger_plaintext(url, pins)

@@ -34,6 +34,7 @@ use self::dir::Handle;
 use super::attempt::OpenAttempt;
 use super::identity::{Credentials, Identity};
 use super::mesh::MeshKeys;
+use super::proofs::Proofs;
 use crate::failpoint;
 use crate::model::MeshCredential;
 
@@ -83,6 +84,29 @@ pub enum Status {
         /// The identity it is to replace, where there is a whole one.
         identity: Option<Identity>,
     },
+}
+
+impl Status {
+    /// Whether a start needs no proof: there is a whole identity, or an answer that becomes one.
+    #[must_use]
+    pub const fn is_enrolled(&self) -> bool {
+        match self {
+            Self::Complete(_) => true,
+            Self::Open { attempt, identity } => attempt.is_answered() || identity.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a start with `proofs` asks the master for an identity: where there is none, and where
+    /// the replacement that they are for was cut short.
+    #[must_use]
+    pub fn asks_with(&self, proofs: &Proofs) -> bool {
+        match self {
+            Self::Open { attempt, .. } if attempt.is_answered() => false,
+            Self::Open { attempt, identity: Some(_) } => attempt.is_replacement_by(proofs),
+            status => !status.is_enrolled(),
+        }
+    }
 }
 
 impl StateDir {
