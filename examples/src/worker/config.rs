@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
+use enroll_core::model::Host;
 use enroll_core::worker::Environment;
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +27,11 @@ pub(super) struct AgentFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) metrics_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) heartbeat_interval_secs: Option<u64>,
+    pub(super) heartbeat_interval_secs: Option<Secs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) transport: Option<Transport>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request_timeout_secs: Option<u64>,
+    pub(super) request_timeout_secs: Option<Secs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fuse_with: Option<FuseWith>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +52,30 @@ pub(super) struct AgentFile {
     pub(super) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) facts: BTreeMap<String, String>,
+}
+
+/// A span in seconds: a whole number where it is one.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Secs {
+    Whole(u64),
+    Parts(f64),
+}
+
+impl Secs {
+    fn of(span: Duration) -> Self {
+        match span.subsec_nanos() {
+            0 => Self::Whole(span.as_secs()),
+            _ => Self::Parts(span.as_secs_f64()),
+        }
+    }
+
+    fn span(self) -> Option<Duration> {
+        match self {
+            Self::Whole(secs) => Some(Duration::from_secs(secs)),
+            Self::Parts(secs) => Duration::try_from_secs_f64(secs).ok(),
+        }
+    }
 }
 
 /// Everything but the proofs.
@@ -98,21 +123,22 @@ impl Config {
         let listen = options.listen.clone().or(file.listen);
         let listen = listen.or_else(|| advertised_endpoint.is_some().then(|| LISTEN.to_owned()));
         let mesh = mesh(options, env, file.mesh)?;
-        let secs = |secs: Option<u64>| secs.map(Duration::from_secs);
         Ok(Self {
-            master_addr: options
-                .master_addr
-                .clone()
-                .or_else(|| env.master_addr.clone())
-                .or(file.master_addr),
+            master_addr: master_addr(options, env, file.master_addr)?,
             advertised_endpoint,
             listen: listen.map(|text| address(&text)).transpose()?,
             metrics_port: metrics_port(options, env, file.metrics_port)?,
-            heartbeat_interval: options
-                .heartbeat_interval
-                .or_else(|| secs(file.heartbeat_interval_secs)),
+            heartbeat_interval: span(
+                "heartbeat-interval",
+                options.heartbeat_interval,
+                file.heartbeat_interval_secs,
+            )?,
             transport: options.transport.or(transport(env)?).or(file.transport),
-            request_timeout: options.request_timeout.or_else(|| secs(file.request_timeout_secs)),
+            request_timeout: span(
+                "request-timeout",
+                options.request_timeout,
+                file.request_timeout_secs,
+            )?,
             steady_proxy: steady_proxy(options, env, file.steady_proxy, mesh)?,
             mesh_socket: options
                 .mesh_socket
@@ -140,9 +166,9 @@ impl Config {
             advertised_endpoint: self.advertised_endpoint.clone(),
             listen: self.listen.map(|listen| listen.to_string()),
             metrics_port: Some(self.metrics_port),
-            heartbeat_interval_secs: self.heartbeat_interval.map(|span| span.as_secs()),
+            heartbeat_interval_secs: self.heartbeat_interval.map(Secs::of),
             transport: self.transport,
-            request_timeout_secs: self.request_timeout.map(|span| span.as_secs()),
+            request_timeout_secs: self.request_timeout.map(Secs::of),
             fuse_with: self.fuse_with,
             fuse_image: self.fuse_image.clone(),
             runtime_socket: self.runtime_socket.clone(),
@@ -176,6 +202,40 @@ impl AgentFile {
             Exit::usage(format!("{} is not what it should be: {why}", path.display()))
         })
     }
+}
+
+/// Where the master is reached: a host and a port, which go into a URL as they stand.
+fn master_addr(
+    options: &Options,
+    env: &Environment,
+    file: Option<String>,
+) -> Result<Option<String>, Exit> {
+    let told = options.master_addr.clone().or_else(|| env.master_addr.clone()).or(file);
+    if told.as_deref().is_some_and(|text| !is_host_and_port(text)) {
+        return Err(Exit::usage(
+            "The master's steady-state address (--master-addr, ENROLL_MASTER_ADDR) is not a host and a port and nothing else, e.g. 10.0.0.1:7481 or [fd00::1]:7481.",
+        ));
+    }
+    Ok(told)
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    // A colon inside an IPv6 address parts no port from it.
+    let bare = host.contains(':') && !host.starts_with('[');
+    digits && !bare && Host::new(host).is_ok() && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// A span that is told or stands in the file, and is one.
+fn span(name: &str, told: Option<Duration>, file: Option<Secs>) -> Result<Option<Duration>, Exit> {
+    let span = told.or_else(|| file.map(|secs| secs.span().unwrap_or_default()));
+    if span.is_some_and(|span| span.is_zero()) {
+        return Err(Exit::usage(format!(
+            "--{name}, or what the configuration says of it, is no time at all; give e.g. 30s."
+        )));
+    }
+    Ok(span)
 }
 
 fn metrics_port(options: &Options, env: &Environment, file: Option<u16>) -> Result<u16, Exit> {
@@ -240,4 +300,52 @@ fn merged(
 ) -> BTreeMap<String, String> {
     file.extend(told.iter().cloned());
     file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::args::Cli;
+    use clap::Parser as _;
+
+    fn read(args: &[&str], path: &Path) -> Result<Config, Exit> {
+        let path = path.to_str().unwrap();
+        let cli = [&["enroll-worker", "--config-path", path], args].concat();
+        Config::read(&Cli::parse_from(cli).options, &Environment::default())
+    }
+
+    #[test]
+    fn a_span_is_kept_whole_and_none_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        for told in ["500ms", "5s", "1234567ms"] {
+            let args = ["--request-timeout", told, "--heartbeat-interval", told];
+            let config = read(&args, &dir.path().join("none")).unwrap();
+            std::fs::write(&path, config.to_file()).unwrap();
+            let again = read(&[], &path).unwrap();
+            let span = Some(crate::span(told).unwrap());
+            assert_eq!((again.request_timeout, again.heartbeat_interval), (span, span));
+        }
+        for flag in ["--request-timeout", "--heartbeat-interval"] {
+            assert_eq!(read(&[flag, "0"], &path).unwrap_err().code, 2);
+        }
+        for text in ["request_timeout_secs = 0", "heartbeat_interval_secs = -0.5"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read(&[], &path).unwrap_err().code, 2, "{text}");
+        }
+        std::fs::write(&path, "request_timeout_secs = 7").unwrap();
+        let config = read(&[], &path).unwrap();
+        assert_eq!(config.request_timeout, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn the_address_of_the_master_is_a_host_and_a_port() {
+        for good in ["10.0.0.1:7481", "[fd00::1]:7481", "master:1", "fleet.example:65535"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        let bad = ["https://10.0.0.1:7481", "10.0.0.1", "10.0.0.1:0", "fd00::1:7481", "[fd00::1]"];
+        for bad in bad.into_iter().chain(["a:+1", "a:1/", "u@a:1", ":1", "", "a:65536", "a b:1"]) {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
+    }
 }
