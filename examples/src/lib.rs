@@ -6,6 +6,7 @@
 struct Readme;
 
 pub mod demo;
+mod files;
 pub mod master;
 mod process;
 pub mod worker;

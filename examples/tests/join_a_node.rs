@@ -244,6 +244,26 @@ async fn b9_b10_nodes_are_listed_got_by_name_cordoned_and_deleted() {
 }
 
 #[tokio::test]
+async fn b4_a_setting_that_cannot_be_is_told_before_the_token_is_spent() {
+    let master = Master::start(&[]);
+    let minted = master.json(&["token", "mint", "--node-name", "node-1"]);
+    let machine = Machine::new();
+    let config = machine.state().join("none/agent.toml");
+    let config = config.to_str().expect("a path in UTF-8");
+    let wrong = [
+        ["--master-addr", "https://10.0.0.1:7481"],
+        ["--master-addr", "10.0.0.1"],
+        ["--config-path", config],
+        ["--request-timeout", "0"],
+    ];
+    for flags in wrong {
+        let said = machine.bootstrap(&master, text(&minted), &flags);
+        assert_eq!(said.code, 2, "{flags:?}: {said:?}");
+    }
+    assert_eq!(master.uses(&minted["id"]).await, (0, 0));
+}
+
+#[tokio::test]
 async fn b9_b11_b12_the_inventory_of_a_node_comes_from_its_heartbeats() {
     let master = Master::start(&["--heartbeat-interval-secs", "1"]);
     let added = master.json(&["node", "add", "node-1", "--label", "rack=b2"]);

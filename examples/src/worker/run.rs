@@ -21,6 +21,7 @@ use super::listen::Renewer;
 use super::metrics::{self, Metrics};
 use super::proofs::First;
 use super::{commands, facts, listen, log, mesh};
+use crate::files;
 
 /// Runs the worker and says how the process is to end.
 #[must_use]
@@ -86,6 +87,7 @@ fn wire(options: &Options) -> Result<Wired, Exit> {
     let env = Environment::of_enrolled_process(Environment::PREFIX).map_err(unreadable)?;
     let config = Config::read(options, &env)?;
     let dir = StateDir::open(&config.state_dir).map_err(|why| Exit::state(chain(&why)))?;
+    check_config_path(&config.config_path)?;
     let status = dir.status().ok().filter(|_| !options.force);
     let mut first = match first(options) {
         // Whoever has an identity needs no proof, whatever is left of one in a unit file.
@@ -290,15 +292,18 @@ fn write_config(config: &Config, dir: &StateDir) -> Result<(), Exit> {
             written => written.map(drop).map_err(|why| fail(chain(&why))),
         };
     }
-    create_new(&config.config_path, &config.to_file()).map_err(|why| fail(why.to_string()))
+    files::create(&config.config_path, 0o644, &config.to_file())
+        .map_err(|why| fail(why.to_string()))
 }
 
-fn create_new(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    match std::fs::File::create_new(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),
-        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(why) => Err(why),
+/// Whether there will be room for the configuration: told before a token is spent.
+fn check_config_path(path: &Path) -> Result<(), Exit> {
+    let dir = files::dir_of(path);
+    match dir.is_dir() {
+        true => Ok(()),
+        false => {
+            Err(Exit::usage(format!("--config-path: there is no directory {}.", dir.display())))
+        }
     }
 }
 

@@ -1,28 +1,14 @@
-//! Files that are whole or not there, and that nobody else reads.
+//! Files that nobody else reads.
 
-use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-/// Puts `text` at `path`, readable as `mode` says, in one step that survives a crash.
-pub(super) fn write(path: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let dir =
-        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut staged = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(dir)?;
-    // The mode asked for at creation is narrowed by the umask.
-    staged.as_file().set_permissions(Permissions::from_mode(mode))?;
-    staged.write_all(text.as_bytes())?;
-    staged.as_file().sync_all()?;
-    staged.persist(path)?;
-    File::open(dir)?.sync_all()
-}
+pub(super) use crate::files::write;
 
 /// The text of a file that is this user's alone; `None` where there is none.
 pub(super) fn read_private(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
