@@ -1,6 +1,7 @@
 //! From the command line to an exit code.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -213,6 +214,8 @@ fn print(line: &str) {
 
 async fn serve(options: &Options) -> Result<(), Exit> {
     let Wired { config, first, dir, told, machine, worker } = wire(options)?;
+    // One for all of it: a signal that comes between two waits is heard by the next.
+    let mut stop = pin!(crate::stop_signal());
     let metrics = Metrics::new();
     let measured = metrics::listener(config.metrics_port, Arc::clone(&metrics), machine).await?;
     if let Ok(address) = measured.local_addr() {
@@ -231,18 +234,18 @@ async fn serve(options: &Options) -> Result<(), Exit> {
             None => worker.with_retry_for(Duration::MAX),
         };
         tokio::select! {
-            () = crate::stop_signal() => return Ok(()),
+            () = &mut stop => return Ok(()),
             replaced = worker.replace(proofs) => replaced?,
         };
         write_config(&config, &dir)?;
-        return live(&config, &dir, &told, worker, measured, &metrics).await;
+        return live(&config, &dir, &told, worker, measured, &metrics, stop).await;
     }
     tokio::select! {
-        () = crate::stop_signal() => return Ok(()),
+        () = &mut stop => return Ok(()),
         identity = worker.ready(proofs) => metrics.identity(&identity?),
     }
     write_config(&config, &dir)?;
-    live(&config, &dir, &told, &worker, measured, &metrics).await
+    live(&config, &dir, &told, &worker, measured, &metrics, stop).await
 }
 
 /// The full runtime: heartbeats, metrics, the worker's own listener.
@@ -253,6 +256,7 @@ async fn live(
     worker: &Worker,
     measured: enroll_http::server::Listener,
     metrics: &Metrics,
+    stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Exit> {
     if let Ok(me) = dir.credentials() {
         metrics.identity(me.identity());
@@ -272,7 +276,7 @@ async fn live(
         }
     };
     tokio::select! {
-        ended = worker.serve(None, crate::stop_signal()) => Ok(ended?),
+        ended = worker.serve(None, stop) => Ok(ended?),
         _never = measured.serve(std::future::pending()) => Ok(()),
         () = calls => Ok(()),
     }
