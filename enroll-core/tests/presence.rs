@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How soon a master knows what happened in its store.
 const SOON: Duration = Duration::from_secs(1);
+/// More heartbeats than a master lets wait.
+const MORE_THAN_CAN_WAIT: usize = 70_000;
 /// How long one may rest before everybody is looked at, whatever the store names.
 const WHOLE: Duration = Duration::from_secs(30);
 
@@ -136,6 +138,22 @@ async fn a_write_that_takes_long_holds_no_stream_open_and_loses_no_heartbeat() {
     assert_eq!(scene.store.calls(Operation::RecordBeats), 2);
     let node = scene.store.node(&name("worker-1")).await.unwrap().unwrap();
     assert_eq!(node.last_seen_at, Some(Fixtures::at(11)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i11_of_one_node_one_heartbeat_waits_however_often_it_calls() {
+    let scene = Scene::new();
+    let mut member = scene.member("worker-1").await;
+    scene.master.hear(&member, None).await.unwrap();
+    member.node.last_seen_at = Some(member.at);
+    scene.store.script(Operation::RecordBeats, [slow(10 * SOON)]);
+    scene.master.hear(&member, None).await.unwrap();
+    sleep(SOON).await;
+    for _ in 0..MORE_THAN_CAN_WAIT {
+        scene.master.hear(&member, None).await.unwrap();
+    }
+    scene.master.flush().await;
+    assert_eq!(scene.master.dropped(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,12 +49,12 @@ impl<T: Send + 'static> Batch<T> {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes one item. Called within a tokio runtime.
-    pub(super) fn push(&self, item: T) {
+    /// Takes one item, and says whether there was room for it. Called within a tokio runtime.
+    pub(super) fn push(&self, item: T) -> bool {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= self.shared.bound {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         waiting.push(item);
         let first = waiting.len() == 1;
@@ -66,6 +66,7 @@ impl<T: Send + 'static> Batch<T> {
                 shared.flush().await;
             }));
         }
+        true
     }
 
     /// Writes what is waiting now, and waits for what is being written: before a master ends.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use super::batch::Batch;
+use super::beats::Beats;
 use super::config::MasterConfig;
 use super::enroll::Refusals;
 use super::error::Error;
@@ -21,7 +22,7 @@ use crate::model::{
     AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, FuseRecord,
     NodeRecord, SharedSecret, SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
 };
-use crate::store::{Beat, Store};
+use crate::store::Store;
 
 /// A master: everything an embedder does with new machines, known nodes and operators.
 ///
@@ -54,7 +55,7 @@ pub struct Enroller {
     pub(super) refused: Batch<AttemptRecord>,
     pub(super) events: Batch<Event>,
     pub(super) refusals: Refusals,
-    pub(super) beats: Batch<Beat>,
+    pub(super) beats: Beats,
     pub(super) watches: Watches,
     pub(super) reports: Reports,
 }
@@ -110,7 +111,7 @@ impl Enroller {
                 async move { store.record_events(items).await }
             }),
             refusals: Refusals::new(),
-            beats: Batch::new(GATHERED_BEATS, move |items| {
+            beats: Beats::new(GATHERED_BEATS, move |items| {
                 let store = Arc::clone(&beats);
                 async move { store.record_beats(items).await }
             }),
@@ -260,5 +261,5 @@ impl std::fmt::Debug for Enroller {
 
 /// Refused attempts and events held for one write: some 2 MiB.
 const GATHERED: usize = 8_192;
-/// Heartbeats held for one write: a second's worth of two million nodes at one per 30 s.
+/// Nodes whose heartbeat is held for one write: a second's worth of two million at one per 30 s.
 const GATHERED_BEATS: usize = 65_536;

@@ -215,7 +215,7 @@ impl Enroller {
         let node = &caller.node;
         let beat = Beat { node_id: node.id, at: caller.at, facts };
         if node.last_seen_at.is_some() {
-            self.beats.push(beat);
+            self.beats.push(node.enrolled_at, beat);
         } else {
             self.store.record_beats(vec![beat]).await?;
             let what = What::FirstHeartbeat { node_id: node.id, node_name: node.name.clone() };

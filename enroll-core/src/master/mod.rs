@@ -2,6 +2,7 @@
 
 mod auto;
 mod batch;
+mod beats;
 mod budget;
 mod builtin_fuser;
 mod claimant;

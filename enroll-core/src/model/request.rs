@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{NodeName, Sha256, SharedSecret};
@@ -151,7 +152,7 @@ pub struct Facts {
     pub labels: BTreeMap<String, String>,
     /// What a product adds.
     #[serde(flatten)]
-    pub other: BTreeMap<String, serde_json::Value>,
+    pub other: BTreeMap<String, Value>,
 }
 
 impl Facts {
@@ -159,6 +160,12 @@ impl Facts {
     pub const MAX_TEXT: usize = 1024;
     /// The most labels, and the most facts a product adds.
     pub const MAX_ENTRIES: usize = 64;
+    /// The most that a product adds in all, in bytes of JSON: 32 KiB.
+    pub const MAX_OTHER: usize = 32 * 1024;
+    /// The most values that a product adds in all, those within lists and objects among them.
+    pub const MAX_VALUES: usize = 512;
+    /// How deep lists and objects may stand in each other in what a product adds.
+    pub const MAX_DEPTH: usize = 32;
 
     /// Holds the facts to their bounds.
     ///
@@ -183,10 +190,20 @@ impl Facts {
         {
             return Err("labels");
         }
-        if self.other.len() > Self::MAX_ENTRIES || self.other.keys().any(long) {
+        if self.other.len() > Self::MAX_ENTRIES
+            || self.other.keys().any(long)
+            || !self.other_is_bounded()
+        {
             return Err("facts");
         }
         Ok(())
+    }
+
+    fn other_is_bounded(&self) -> bool {
+        // A value takes many times the memory that it takes as text, so they are counted too.
+        let mut left = Self::MAX_VALUES;
+        self.other.values().all(|value| take_from(&mut left, value, Self::MAX_DEPTH))
+            && serde_json::to_string(&self.other).is_ok_and(|text| text.len() <= Self::MAX_OTHER)
     }
 
     /// Takes over what `newer` says, keeping what it leaves unsaid.
@@ -203,6 +220,19 @@ impl Facts {
         take(&mut self.advertised_endpoint, newer.advertised_endpoint);
         self.labels.extend(newer.labels);
         self.other.extend(newer.other);
+    }
+}
+
+/// Takes a value and all within it from those that are `left`; says whether there were so many, none
+/// of them deeper than `depth`.
+fn take_from(left: &mut usize, value: &Value, depth: usize) -> bool {
+    let Some(rest) = left.checked_sub(1) else { return false };
+    *left = rest;
+    let within = |value| depth > 0 && take_from(left, value, depth - 1);
+    match value {
+        Value::Array(values) => values.iter().all(within),
+        Value::Object(members) => members.values().all(within),
+        _ => true,
     }
 }
 
@@ -271,5 +301,45 @@ impl EnrollRequest {
     pub fn with_facts(mut self, facts: Facts) -> Self {
         self.facts = facts;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts(other: Value) -> Facts {
+        serde_json::from_value(other).unwrap()
+    }
+
+    #[test]
+    fn i11_what_a_product_adds_is_bounded_in_all() {
+        assert_eq!(
+            facts(json!({"gpus": [{"model": "a"}, {"model": "b"}], "rack": 7})).check(),
+            Ok(())
+        );
+        let list = |values: usize| facts(json!({ "x": vec![1; values] }));
+        assert_eq!(list(Facts::MAX_VALUES - 1).check(), Ok(()));
+        assert_eq!(list(Facts::MAX_VALUES).check(), Err("facts"));
+        // As many as fit into the body of a request, each many times as large in memory.
+        assert_eq!(list(32 * 1024).check(), Err("facts"));
+        let text = |bytes: usize| facts(json!({ "x": "y".repeat(bytes) }));
+        assert_eq!(text(Facts::MAX_OTHER - r#"{"x":""}"#.len()).check(), Ok(()));
+        assert_eq!(text(Facts::MAX_OTHER).check(), Err("facts"));
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+        assert_eq!(facts(json!({ "x": nested(Facts::MAX_DEPTH) })).check(), Ok(()));
+        assert_eq!(facts(json!({ "x": nested(Facts::MAX_DEPTH + 1) })).check(), Err("facts"));
+    }
+
+    #[test]
+    fn labels_have_bounds_of_their_own() {
+        let labels = |entries: usize, bytes: usize| {
+            let label = |entry| (format!("{entry:0bytes$}"), "v".repeat(bytes));
+            Facts { labels: (0..entries).map(label).collect(), ..Facts::default() }.check()
+        };
+        assert_eq!(labels(Facts::MAX_ENTRIES, Facts::MAX_TEXT), Ok(()));
+        assert_eq!(labels(Facts::MAX_ENTRIES + 1, 1), Err("labels"));
+        assert_eq!(labels(1, Facts::MAX_TEXT + 1), Err("labels"));
     }
 }

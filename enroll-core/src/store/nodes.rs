@@ -49,6 +49,20 @@ pub struct Beat {
     pub facts: Option<Facts>,
 }
 
+impl Beat {
+    /// Takes over what a later heartbeat of the same node says, so that the two are one: its time, and
+    /// its facts where it says any. One that is earlier all the same changes nothing.
+    pub fn merge(&mut self, later: Self) {
+        if later.at < self.at {
+            return;
+        }
+        self.at = later.at;
+        if later.facts.is_some() {
+            self.facts = later.facts;
+        }
+    }
+}
+
 /// What became of a wish to delete.
 #[derive(Debug)]
 #[must_use]

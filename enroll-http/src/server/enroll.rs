@@ -63,7 +63,7 @@ pub fn enroll_router(enroller: impl Into<Arc<Enroller>>, options: EnrollOptions)
 /// | path | [`Self::PATH`] | the contract's |
 /// | limiter | [`AddressLimiter::default`] | a person who mistypes a token five times gets through, a guesser nowhere |
 /// | proxies | [`Proxies::none`] | anyone can write a header |
-/// | concurrency | [`Self::CONCURRENCY`] | what waits for the store stays some 100 MiB |
+/// | concurrency | [`Self::CONCURRENCY`] | what waits for the store stays below some 300 MiB, whatever the facts are |
 #[derive(Debug, Clone)]
 pub struct EnrollOptions {
     path: String,

@@ -42,8 +42,16 @@ impl PartialSchema for FactsBody {
             .additional_properties(Some(Schema::from(Object::with_type(Type::String))))
             .max_properties(Some(Facts::MAX_ENTRIES))
             .build();
+        let says = format!(
+            "What a machine says of itself: shown, never believed. What a product adds is at most {} \
+             facts, of {} KiB and {} values in all, {} deep.",
+            Facts::MAX_ENTRIES,
+            Facts::MAX_OTHER / 1024,
+            Facts::MAX_VALUES,
+            Facts::MAX_DEPTH,
+        );
         ObjectBuilder::new()
-            .description(Some("What a machine says of itself: shown, never believed."))
+            .description(Some(says))
             .property("arch", text("CPU architecture."))
             .property("os", text("Operating system."))
             .property("hostname", text("The machine's own host name."))
@@ -97,5 +105,8 @@ mod tests {
         let refused = read(json!({ "os": long })).unwrap_err();
         assert_eq!(refused.reason(), Reason::BadRequest);
         assert_eq!(refused.detail(), "`os` in `facts` is too large.");
+        let many = vec![1; Facts::MAX_VALUES];
+        let refused = read(json!({ "more": many })).unwrap_err();
+        assert_eq!(refused.reason(), Reason::BadRequest);
     }
 }

@@ -81,6 +81,8 @@ async fn a_heartbeat_that_is_none_is_bad_and_counts_for_nothing() {
         json!({"node_name": "worker-1", "facts": []}),
         json!({"node_name": "worker-1", "facts": {"os": "x".repeat(1025)}}),
         json!({"node_name": "worker-1", "facts": {"labels": {"k": 1}}}),
+        json!({"node_name": "worker-1", "facts": {"gpus": vec![1; 1000]}}),
+        json!({"node_name": "worker-1", "facts": {"gpus": "x".repeat(33 * 1024)}}),
         json!({"node_name": "worker-1", "padding": "x".repeat(64 * 1024)}),
     ] {
         let answer = member.post_steady("/v1/self/heartbeat", &bad).await;

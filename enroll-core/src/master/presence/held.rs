@@ -63,15 +63,18 @@ impl Held {
     /// Takes a heartbeat. Several before the next look are one.
     pub(super) fn hear(&mut self, at: Timestamp, facts: Option<Facts>) {
         let now = Beat { node_id: self.node_id, at, facts };
-        self.heard = Some(match self.heard.take() {
-            Some(earlier) => merged(earlier, Some(now)),
-            None => now,
-        });
+        match &mut self.heard {
+            Some(heard) => heard.merge(now),
+            None => self.heard = Some(now),
+        }
     }
 
     /// Lets what was heard `earlier` wait for the next look.
-    pub(super) fn put_back(&mut self, earlier: Beat) {
-        self.heard = Some(merged(earlier, self.heard.take()));
+    pub(super) fn put_back(&mut self, mut earlier: Beat) {
+        if let Some(later) = self.heard.take() {
+            earlier.merge(later);
+        }
+        self.heard = Some(earlier);
     }
 
     /// Wakes the streams: a command waits.
@@ -90,13 +93,5 @@ impl Held {
             seen.ended.get_or_insert(why);
             first
         });
-    }
-}
-
-/// Two heartbeats as one: the later one's time, the facts last said.
-fn merged(earlier: Beat, later: Option<Beat>) -> Beat {
-    match later {
-        Some(later) => Beat { facts: later.facts.or(earlier.facts), ..later },
-        None => earlier,
     }
 }
