@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enroll_core::model::{Facts, NodeId};
+use enroll_core::model::{Facts, NodeId, NodeRecord, Timestamp};
 use enroll_core::store::Beat;
 
 use crate::error::Failure;
@@ -11,22 +11,21 @@ use crate::{rows, values};
 
 /// What the heartbeats of one node come to, taken one after the other.
 ///
-/// A beat earlier than one before it changes nothing, so those that change anything ascend; and of
-/// those the last stands, as do the last facts among them. Whether the node was heard from or
-/// enrolled later is compared with each of the two.
+/// A beat that one before it overtakes changes nothing; of the others the last stands, as do the last
+/// facts among them. Whether what is on record of the node overtakes them is compared with each of
+/// the two.
 struct Heard<'a> {
-    at: i64,
-    facts: Option<(i64, &'a Facts)>,
+    at: Timestamp,
+    facts: Option<(Timestamp, &'a Facts)>,
 }
 
 pub(crate) async fn record(transaction: Transaction<'_>, beats: &[Beat]) -> Result<(), Failure> {
     let mut heard = BTreeMap::<NodeId, Heard<'_>>::new();
     for beat in beats {
-        let at = beat.at.unix_millis();
-        let facts = beat.facts.as_ref().map(|facts| (at, facts));
-        let node = heard.entry(beat.node_id).or_insert(Heard { at, facts });
-        if at >= node.at {
-            node.at = at;
+        let facts = beat.facts.as_ref().map(|facts| (beat.at, facts));
+        let node = heard.entry(beat.node_id).or_insert(Heard { at: beat.at, facts });
+        if !beat.is_overtaken_by(node.at) {
+            node.at = beat.at;
             node.facts = facts.or(node.facts);
         }
     }
@@ -38,15 +37,17 @@ async fn write(
     heard: &BTreeMap<NodeId, Heard<'_>>,
 ) -> Result<(), Failure> {
     let ids: Vec<_> = heard.keys().map(|id| rows::uuid(id.as_bytes())).collect();
-    let instants: Vec<_> = heard.values().map(|node| node.at).collect();
-    let facts_at: Vec<_> = heard.values().map(|node| node.facts.map(|(at, _)| at)).collect();
+    let instants: Vec<_> = heard.values().map(|node| node.at.unix_millis()).collect();
+    let facts_at = heard.values().map(|node| node.facts.map(|(at, _)| at.unix_millis()));
+    let facts_at: Vec<_> = facts_at.collect();
     let facts =
         heard.values().map(|node| node.facts.map(|(_, facts)| rows::json(facts)).transpose());
     let facts = facts.collect::<Result<Vec<_>, _>>()?;
     let archs: Vec<_> =
         heard.values().map(|node| node.facts.and_then(|(_, facts)| arch(facts))).collect();
     transaction.execute(LOCK_NODES, values![ids]).await?;
-    let values = values![ids, instants, facts_at, facts, archs];
+    let leeway = i64::try_from(NodeRecord::CLOCK_LEEWAY.as_millis()).unwrap_or(i64::MAX);
+    let values = values![ids, instants, facts_at, facts, archs, leeway];
     transaction.execute(RECORD_BEATS, values).await.map(drop)
 }
 
@@ -61,16 +62,19 @@ pub(crate) const LOCK_NODES: &str =
     "SELECT 1 FROM enroll_nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
 /// `record_beats` writes these nodes, which are locked, and each only if it was neither heard from
-/// nor enrolled later.
+/// nor enrolled later, but for what a clock set that was too far ahead.
 pub(crate) const RECORD_BEATS: &str = "UPDATE enroll_nodes AS node
     SET last_seen_at = given.at,
-        facts = CASE WHEN given.facts_at >= coalesce(node.last_seen_at, given.facts_at)
-                AND given.facts_at >= coalesce(node.enrolled_at, given.facts_at)
-            THEN given.facts ELSE node.facts END,
-        arch = CASE WHEN given.facts_at >= coalesce(node.last_seen_at, given.facts_at)
-                AND given.facts_at >= coalesce(node.enrolled_at, given.facts_at)
-            THEN given.arch ELSE node.arch END
+        facts = CASE WHEN given.facts_at IS NULL
+                OR node.last_seen_at BETWEEN given.facts_at + 1 AND given.facts_at + $6
+                OR node.enrolled_at BETWEEN given.facts_at + 1 AND given.facts_at + $6
+            THEN node.facts ELSE given.facts END,
+        arch = CASE WHEN given.facts_at IS NULL
+                OR node.last_seen_at BETWEEN given.facts_at + 1 AND given.facts_at + $6
+                OR node.enrolled_at BETWEEN given.facts_at + 1 AND given.facts_at + $6
+            THEN node.arch ELSE given.arch END
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
         AS given (id, at, facts_at, facts, arch)
-    WHERE node.id = given.id AND given.at >= coalesce(node.last_seen_at, given.at)
-        AND given.at >= coalesce(node.enrolled_at, given.at)";
+    WHERE node.id = given.id
+        AND (node.last_seen_at BETWEEN given.at + 1 AND given.at + $6::bigint) IS NOT TRUE
+        AND (node.enrolled_at BETWEEN given.at + 1 AND given.at + $6) IS NOT TRUE";

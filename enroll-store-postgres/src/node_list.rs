@@ -15,9 +15,9 @@ pub(crate) async fn list(
     page: &Page<NodeName>,
     filter: &NodeFilter,
 ) -> Result<Vec<NodeRecord>, Failure> {
-    let wanted = filter
-        .status
-        .map_or(Liveness::ANY, |(status, at, stale_after)| Liveness::of(status, at, stale_after));
+    let wanted = filter.status.map_or(Liveness::ANY, |(status, ..)| Liveness::of(status));
+    let stale = filter.status.map(|(_, at, stale_after)| Stale::at(at, stale_after));
+    let degraded = filter.degraded.map(|(_, at, stale_after)| Stale::at(at, stale_after));
     let values = values![
         page.after.as_ref().map_or("", NodeName::as_str),
         i64::from(page.limit),
@@ -25,10 +25,12 @@ pub(crate) async fn list(
         filter.arch.as_deref().map(rows::escaped),
         wanted.cordoned,
         wanted.heard,
-        wanted.seen_after,
-        wanted.seen_until,
+        wanted.stale,
+        stale.as_ref().map(|stale| stale.until),
+        stale.as_ref().map(|stale| stale.ahead),
         filter.degraded.map(|(degraded, ..)| degraded),
-        filter.degraded.map(|(_, at, stale_after)| last_stale(at, stale_after))
+        degraded.as_ref().map(|stale| stale.until),
+        degraded.as_ref().map(|stale| stale.ahead)
     ];
     transaction.list(LIST_NODES, values, rows::node).await
 }
@@ -39,41 +41,54 @@ pub(crate) async fn count(
     at: Timestamp,
     stale_after: Duration,
 ) -> Result<Vec<NodeCount>, Failure> {
+    let stale = Stale::at(at, stale_after);
     transaction
-        .list(COUNT_NODES, values![last_stale(at, stale_after)], |row| {
+        .list(COUNT_NODES, values![stale.until, stale.ahead], |row| {
             let (state, health) = (row.word()?, row.word()?);
             Ok(NodeCount { state, health, nodes: row.count()? })
         })
         .await
 }
 
-/// A [`Status`] at an instant as bounds of columns; an absent one bounds nothing.
+/// A [`Status`] as conditions on columns; an absent one asks for nothing.
 struct Liveness {
     cordoned: Option<bool>,
     /// Whether it was ever heard from.
     heard: Option<bool>,
-    /// Last heard from after this.
-    seen_after: Option<i64>,
-    /// Last heard from at this or before.
-    seen_until: Option<i64>,
+    /// Whether it was last heard from at an instant that is [`Stale`].
+    stale: Option<bool>,
 }
 
 impl Liveness {
-    const ANY: Self = Self { cordoned: None, heard: None, seen_after: None, seen_until: None };
+    const ANY: Self = Self { cordoned: None, heard: None, stale: None };
 
-    fn of(status: Status, at: Timestamp, stale_after: Duration) -> Self {
-        let last_stale = last_stale(at, stale_after);
+    const fn of(status: Status) -> Self {
         let live = Self { cordoned: Some(false), heard: Some(true), ..Self::ANY };
         match status {
             Status::Cordoned => Self { cordoned: Some(true), ..Self::ANY },
             Status::Waiting => Self { heard: Some(false), ..live },
-            Status::Ready => Self { seen_after: Some(last_stale), ..live },
-            Status::Degraded => Self { seen_until: Some(last_stale), ..live },
+            Status::Ready => Self { stale: Some(false), ..live },
+            Status::Degraded => Self { stale: Some(true), ..live },
         }
     }
 }
 
-/// The last instant at which a node was heard from that is degraded at `at`.
+/// The instants at which a node was last heard from that is degraded.
+struct Stale {
+    /// This one and those before it.
+    until: i64,
+    /// Those after it: a clock said so that was wrong.
+    ahead: i64,
+}
+
+impl Stale {
+    fn at(at: Timestamp, stale_after: Duration) -> Self {
+        let ahead = at.after(NodeRecord::CLOCK_LEEWAY).unix_millis();
+        Self { until: last_stale(at, stale_after), ahead }
+    }
+}
+
+/// The last instant before `at` at which a node was heard from that is degraded then.
 fn last_stale(at: Timestamp, stale_after: Duration) -> i64 {
     // Ages are whole milliseconds, so one reaches the threshold where it reaches the next whole one.
     // None is below zero, so a threshold of zero is always reached.
@@ -93,15 +108,17 @@ pub(crate) const LIST_NODES: &str = concat!(
         AND ($4::text IS NULL OR arch = $4)
         AND ($5::boolean IS NULL OR cordoned = $5)
         AND ($6::boolean IS NULL OR (last_seen_at IS NOT NULL) = $6)
-        AND ($7::bigint IS NULL OR last_seen_at > $7)
-        AND ($8::bigint IS NULL OR last_seen_at <= $8)
-        AND ($9::boolean IS NULL OR coalesce(last_seen_at <= $10::bigint, false) = $9)
+        AND ($7::boolean IS NULL
+            OR (last_seen_at <= $8::bigint OR last_seen_at > $9::bigint) = $7)
+        AND ($10::boolean IS NULL
+            OR coalesce(last_seen_at <= $11::bigint OR last_seen_at > $12::bigint, false) = $10)
     ORDER BY name LIMIT $2"
 );
 
 /// `count_nodes` reads every row: it is asked for gauges, a few times a minute.
 const COUNT_NODES: &str = "SELECT state,
         CASE WHEN last_seen_at IS NULL THEN 'waiting'
-            WHEN last_seen_at <= $1 THEN 'degraded' ELSE 'ready' END AS health,
+            WHEN last_seen_at <= $1 OR last_seen_at > $2 THEN 'degraded'
+            ELSE 'ready' END AS health,
         count(*)
     FROM enroll_nodes GROUP BY 1, 2";

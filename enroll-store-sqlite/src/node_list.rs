@@ -16,9 +16,9 @@ pub(crate) fn list(
     page: &Page<NodeName>,
     filter: &NodeFilter,
 ) -> Result<Vec<NodeRecord>, Failure> {
-    let wanted = filter
-        .status
-        .map_or(Liveness::ANY, |(status, at, stale_after)| Liveness::of(status, at, stale_after));
+    let wanted = filter.status.map_or(Liveness::ANY, |(status, ..)| Liveness::of(status));
+    let stale = filter.status.map(|(_, at, stale_after)| Stale::at(at, stale_after));
+    let degraded = filter.degraded.map(|(_, at, stale_after)| Stale::at(at, stale_after));
     let values = named_params! {
         ":after": page.after.as_ref().map_or("", NodeName::as_str),
         ":limit": page.limit,
@@ -26,10 +26,12 @@ pub(crate) fn list(
         ":arch": filter.arch,
         ":cordoned": wanted.cordoned,
         ":heard": wanted.heard,
-        ":seen_after": wanted.seen_after,
-        ":seen_until": wanted.seen_until,
+        ":stale": wanted.stale,
+        ":stale_until": stale.as_ref().map(|stale| stale.until),
+        ":stale_ahead": stale.as_ref().map(|stale| stale.ahead),
         ":degraded": filter.degraded.map(|(degraded, ..)| degraded),
-        ":last_stale": filter.degraded.map(|(_, at, stale_after)| last_stale(at, stale_after)),
+        ":degraded_until": degraded.as_ref().map(|stale| stale.until),
+        ":degraded_ahead": degraded.as_ref().map(|stale| stale.ahead),
     };
     transaction.list(LIST_NODES, values, rows::node)
 }
@@ -40,40 +42,53 @@ pub(crate) fn count(
     at: Timestamp,
     stale_after: Duration,
 ) -> Result<Vec<NodeCount>, Failure> {
-    let values = named_params! { ":last_stale": last_stale(at, stale_after) };
+    let stale = Stale::at(at, stale_after);
+    let values = named_params! { ":until": stale.until, ":ahead": stale.ahead };
     transaction.list(COUNT_NODES, values, |row| {
         let (state, health) = (row.word()?, row.word()?);
         Ok(NodeCount { state, health, nodes: row.count()? })
     })
 }
 
-/// A [`Status`] at an instant as bounds of columns; an absent one bounds nothing.
+/// A [`Status`] as conditions on columns; an absent one asks for nothing.
 struct Liveness {
     cordoned: Option<bool>,
     /// Whether it was ever heard from.
     heard: Option<bool>,
-    /// Last heard from after this.
-    seen_after: Option<i64>,
-    /// Last heard from at this or before.
-    seen_until: Option<i64>,
+    /// Whether it was last heard from at an instant that is [`Stale`].
+    stale: Option<bool>,
 }
 
 impl Liveness {
-    const ANY: Self = Self { cordoned: None, heard: None, seen_after: None, seen_until: None };
+    const ANY: Self = Self { cordoned: None, heard: None, stale: None };
 
-    fn of(status: Status, at: Timestamp, stale_after: Duration) -> Self {
-        let last_stale = last_stale(at, stale_after);
+    const fn of(status: Status) -> Self {
         let live = Self { cordoned: Some(false), heard: Some(true), ..Self::ANY };
         match status {
             Status::Cordoned => Self { cordoned: Some(true), ..Self::ANY },
             Status::Waiting => Self { heard: Some(false), ..live },
-            Status::Ready => Self { seen_after: Some(last_stale), ..live },
-            Status::Degraded => Self { seen_until: Some(last_stale), ..live },
+            Status::Ready => Self { stale: Some(false), ..live },
+            Status::Degraded => Self { stale: Some(true), ..live },
         }
     }
 }
 
-/// The last instant at which a node was heard from that is degraded at `at`.
+/// The instants at which a node was last heard from that is degraded.
+struct Stale {
+    /// This one and those before it.
+    until: i64,
+    /// Those after it: a clock said so that was wrong.
+    ahead: i64,
+}
+
+impl Stale {
+    fn at(at: Timestamp, stale_after: Duration) -> Self {
+        let ahead = at.after(NodeRecord::CLOCK_LEEWAY).unix_millis();
+        Self { until: last_stale(at, stale_after), ahead }
+    }
+}
+
+/// The last instant before `at` at which a node was heard from that is degraded then.
 fn last_stale(at: Timestamp, stale_after: Duration) -> i64 {
     // Ages are whole milliseconds, so one reaches the threshold where it reaches the next whole one.
     // None is below zero, so a threshold of zero is always reached.
@@ -93,16 +108,19 @@ pub(crate) const LIST_NODES: &str = concat!(
         AND (:arch IS NULL OR facts ->> '$.arch' = :arch)
         AND (:cordoned IS NULL OR cordoned = :cordoned)
         AND (:heard IS NULL OR (last_seen_at IS NOT NULL) = :heard)
-        AND (:seen_after IS NULL OR last_seen_at > :seen_after)
-        AND (:seen_until IS NULL OR last_seen_at <= :seen_until)
-        AND (:degraded IS NULL OR coalesce(last_seen_at <= :last_stale, 0) = :degraded)
+        AND (:stale IS NULL
+            OR (last_seen_at <= :stale_until OR last_seen_at > :stale_ahead) = :stale)
+        AND (:degraded IS NULL
+            OR coalesce(last_seen_at <= :degraded_until OR last_seen_at > :degraded_ahead, 0)
+                = :degraded)
     ORDER BY name LIMIT :limit"
 );
 
 /// `count_nodes` reads every row: it is asked for gauges, a few times a minute.
 pub(crate) const COUNT_NODES: &str = "SELECT state,
         CASE WHEN last_seen_at IS NULL THEN 'waiting'
-            WHEN last_seen_at <= :last_stale THEN 'degraded' ELSE 'ready' END AS health,
+            WHEN last_seen_at <= :until OR last_seen_at > :ahead THEN 'degraded'
+            ELSE 'ready' END AS health,
         count(*)
     FROM enroll_nodes GROUP BY 1, 2";
 
@@ -120,9 +138,10 @@ mod tests {
     /// Nodes of every age around a threshold, and one that was never heard from.
     fn fleet(connection: &Connection) {
         let transaction = Transaction::new(connection);
-        let ages = [None, Some(-5), Some(0), Some(1), Some(2), Some(3), Some(1_000_000)];
-        for (place, (age, cordoned)) in
-            ages.into_iter().flat_map(|age| [(age, false), (age, true)]).enumerate()
+        let ahead = -i64::try_from(NodeRecord::CLOCK_LEEWAY.as_millis()).unwrap();
+        let ages = [ahead - 1, ahead, -5, 0, 1, 2, 3, 1_000_000].map(Some);
+        let ages = ages.into_iter().chain([None]);
+        for (place, (age, cordoned)) in ages.flat_map(|age| [(age, false), (age, true)]).enumerate()
         {
             let place = u8::try_from(place).unwrap();
             let name = NodeName::new(&format!("node-{place}.x")).unwrap();

@@ -238,6 +238,7 @@ fn record_beat(transaction: Transaction<'_>, beat: &Beat) -> Result<(), Failure>
     let values = named_params! {
         ":id": beat.node_id.as_bytes(),
         ":at": beat.at.unix_millis(),
+        ":ahead": beat.at.after(NodeRecord::CLOCK_LEEWAY).unix_millis(),
         ":facts": beat.facts.as_ref().map(rows::json).transpose()?,
     };
     transaction.execute(RECORD_BEAT, values).map(drop)
@@ -317,7 +318,9 @@ pub(crate) const REMEMBER_DELETED: &str = "INSERT INTO enroll_deleted_names (nam
     VALUES (:name, :at)
     ON CONFLICT (name) DO UPDATE SET deleted_at = max(deleted_at, excluded.deleted_at)";
 
-/// `record_beat` writes one node, and only if it was neither heard from nor enrolled later.
+/// `record_beat` writes one node, and only if it was neither heard from nor enrolled later, but for
+/// what a clock set that was too far ahead.
 pub(crate) const RECORD_BEAT: &str = "UPDATE enroll_nodes
     SET last_seen_at = :at, facts = coalesce(:facts, facts)
-    WHERE id = :id AND coalesce(last_seen_at, :at) <= :at AND coalesce(enrolled_at, :at) <= :at";
+    WHERE id = :id AND (coalesce(last_seen_at, :at) <= :at OR last_seen_at > :ahead)
+        AND (coalesce(enrolled_at, :at) <= :at OR enrolled_at > :ahead)";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FuseId;
 use super::Timestamp;
-use super::record::NodeRecord;
+use super::record::{NodeRecord, TokenRecord};
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident $word:literal)* })*) => {$(
@@ -136,12 +136,18 @@ words! {
 }
 
 impl NodeRecord {
-    /// Whether the node was heard from within `stale_after` before `at`.
+    /// How far apart the clocks of masters may be: 5 minutes. What is on record from further ahead was
+    /// written by a clock that was wrong.
+    pub const CLOCK_LEEWAY: Duration = TokenRecord::CLOCK_LEEWAY;
+
+    /// Whether the node was heard from within `stale_after` before `at`. To have been heard from more
+    /// than [`CLOCK_LEEWAY`](Self::CLOCK_LEEWAY) after it is no sign of life: a clock was wrong.
     #[must_use]
     pub fn health(&self, at: Timestamp, stale_after: Duration) -> Health {
         match self.last_seen_at {
             None => Health::Waiting,
             Some(seen) if at.since(seen) >= stale_after => Health::Degraded,
+            Some(seen) if seen > at.after(Self::CLOCK_LEEWAY) => Health::Degraded,
             Some(_) => Health::Ready,
         }
     }

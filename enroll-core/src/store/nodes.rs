@@ -51,15 +51,22 @@ pub struct Beat {
 
 impl Beat {
     /// Takes over what a later heartbeat of the same node says, so that the two are one: its time, and
-    /// its facts where it says any. One that is earlier all the same changes nothing.
+    /// its facts where it says any. One that the earlier overtakes all the same changes nothing.
     pub fn merge(&mut self, later: Self) {
-        if later.at < self.at {
+        if later.is_overtaken_by(self.at) {
             return;
         }
         self.at = later.at;
         if later.facts.is_some() {
             self.facts = later.facts;
         }
+    }
+
+    /// Whether `instant` is later than this, and not by so much that a clock was wrong which has been
+    /// put right since: what such a clock said would else silence the node until then.
+    #[must_use]
+    pub fn is_overtaken_by(&self, instant: Timestamp) -> bool {
+        self.at < instant && instant <= self.at.after(NodeRecord::CLOCK_LEEWAY)
     }
 }
 
@@ -101,8 +108,9 @@ pub struct Transition {
 ///   nor spent; closes its open redemptions; removes the node and its commands; journals
 ///   `event`.
 /// - **N3** `record_beats` moves `last_seen_at` forward only: a beat earlier than it, or earlier than
-///   the node's enrollment, changes nothing, nor does one of a node that is gone. Facts take the
-///   place of those held.
+///   the node's enrollment, changes nothing, nor does one of a node that is gone. An instant more
+///   than [`NodeRecord::CLOCK_LEEWAY`] ahead of a beat is from a clock that has been put right since,
+///   and overtakes nothing. Facts take the place of those held.
 /// - **N4** Lists are by name, ascending, and stable under concurrent inserts.
 /// - **N5** `transition` writes if and only if the node is there, in the state `from`, and the id of
 ///   the attempt it keeps (`None` where it keeps none) is `attempt`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use direct::{Direct, Pair, again, name};
 use enroll_core::master::{MintRequest, Verdict};
-use enroll_core::model::{Clock as _, EnrollRequest, JoinToken, Origin, Reason, Timestamp};
+use enroll_core::model::{Clock as _, EnrollRequest, Health, JoinToken, Origin, Reason, Timestamp};
 use enroll_core::store::Page;
 use enroll_core::worker::Proofs;
 
@@ -16,6 +16,8 @@ const START: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 const A_WHILE: Duration = Duration::from_secs(20 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// After so long without a heartbeat a node is degraded.
+const STALE: Duration = Duration::from_secs(90);
 /// The second after which 32 bits no longer hold the time.
 const Y2038: Timestamp = Timestamp::from_unix_secs(2_147_483_648);
 /// The instant from which certificates write their years with four digits.
@@ -125,8 +127,9 @@ async fn whoevers_clock_jumps_no_worker_loops_and_none_loses_its_identity() {
             assert!(calls["heartbeat"] >= 30, "{case}: {calls:?}");
             let after = pair.master.enroller.node(&name()).await.unwrap();
             assert_eq!(after.id, node.id, "{case}");
-            let seen = after.last_seen_at.unwrap();
-            assert!(pair.clock.now().since(seen) < Duration::from_secs(600), "{case}: {seen:?}");
+            let (seen, now) = (after.last_seen_at.unwrap(), pair.clock.now());
+            assert!(seen <= now, "{case}: {seen:?} {now:?}");
+            assert_eq!(after.health(now, STALE), Health::Ready, "{case}: {seen:?} {now:?}");
         }
     }
 }
@@ -147,7 +150,9 @@ async fn a_certificate_from_a_clock_that_was_ahead_is_replaced_once_it_is_right(
     assert_eq!((calls["recover"], calls.get("renew")), (1, None), "{calls:?}");
     assert!(calls["heartbeat"] >= 30, "{calls:?}");
     assert_ne!(pair.file("agent.crt"), leaf);
-    assert_eq!(pair.master.enroller.node(&name()).await.unwrap().id, node.id);
+    let (after, now) = (pair.master.enroller.node(&name()).await.unwrap(), pair.clock.now());
+    assert_eq!((after.id, after.health(now, STALE)), (node.id, Health::Ready));
+    assert!(after.last_seen_at <= Some(now), "{after:?} {now:?}");
 }
 
 #[tokio::test(start_paused = true)]

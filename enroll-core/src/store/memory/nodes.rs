@@ -104,7 +104,8 @@ impl State {
     fn record_beat(&mut self, beat: Beat) {
         let name = self.node_names.get(&beat.node_id);
         let Some(node) = name.and_then(|name| self.nodes.get_mut(name)) else { return };
-        let overtaken = |since: Option<Timestamp>| since.is_some_and(|since| beat.at < since);
+        let overtaken =
+            |since: Option<Timestamp>| since.is_some_and(|since| beat.is_overtaken_by(since));
         if overtaken(node.last_seen_at) || overtaken(node.enrolled_at) {
             return;
         }

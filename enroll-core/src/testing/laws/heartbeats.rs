@@ -56,6 +56,29 @@ pub async fn n3_a_heartbeat_of_an_earlier_enrollment_is_none(store: Arc<dyn Stor
     assert_eq!(seen(&fleet, &again).await, Some(at(5)), "N3: at its instant it counts");
 }
 
+/// N3: what a clock set that was ahead, and has been put right since, overtakes no heartbeat.
+pub async fn n3_a_clock_that_was_ahead_overtakes_nothing(store: Arc<dyn Store>) {
+    let fleet = Fleet::new(store);
+    let node = fleet.enrolled("a").await;
+    let ahead = NodeRecord::CLOCK_LEEWAY.as_secs();
+    fleet.beat(&node, at(10 + ahead), Some(of_arch("ahead"))).await;
+    fleet.beat(&node, at(10), Some(of_arch("late"))).await;
+    assert_eq!(seen(&fleet, &node).await, Some(at(10 + ahead)), "N3: clocks are that far apart");
+    fleet.beat(&node, at(9), Some(of_arch("now"))).await;
+    let now = fleet.node(&node.name).await.expect("the node is there");
+    assert_eq!((now.last_seen_at, now.facts), (Some(at(9)), of_arch("now")), "N3: put right");
+    let batch = [10 + ahead, 9].map(|sent| Beat { node_id: node.id, at: at(sent), facts: None });
+    some(fleet.store.record_beats(batch.to_vec()).await);
+    assert_eq!(seen(&fleet, &node).await, Some(at(9)), "N3: in one batch");
+    let token = fleet.bound("a", at(10)).await;
+    let again = Claimant::new(&token, "a").with_key("new");
+    let again = fleet.enroll(&again, at(20 + ahead)).await.node;
+    fleet.beat(&again, at(20), None).await;
+    assert_eq!(seen(&fleet, &again).await, None, "N3: of an earlier enrollment");
+    fleet.beat(&again, at(19), None).await;
+    assert_eq!(seen(&fleet, &again).await, Some(at(19)), "N3: enrolled by a clock put right");
+}
+
 /// N3: heartbeats of nodes that are gone are left out, those beside them are not.
 pub async fn n3_heartbeats_of_nodes_that_are_gone_are_left_out(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);

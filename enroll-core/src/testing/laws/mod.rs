@@ -153,6 +153,7 @@ macro_rules! __store_laws {
                 n3_heartbeats_move_forward_only
                 n3_facts_are_the_latest
                 n3_a_heartbeat_of_an_earlier_enrollment_is_none
+                n3_a_clock_that_was_ahead_overtakes_nothing
                 n3_heartbeats_of_nodes_that_are_gone_are_left_out
                 n3_heartbeats_beside_each_other_are_all_recorded
                 n3_ids_of_another_kind_are_nobodys

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fleet::{Fleet, at, event, of_arch, some};
-use crate::model::{Health, NodeName, Status, TrustState};
+use crate::model::{Health, NodeName, NodeRecord, Status, TrustState};
 use crate::store::{NodeFilter, Page, Store};
 use crate::testing::{name, together};
 
@@ -106,18 +106,29 @@ pub async fn n4_degraded_nodes_are_told_from_the_others(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);
     some_of_each_health(&fleet).await;
     for (wanted, expected) in [
-        (true, &["late", "late-cordoned"][..]),
-        (false, &["lively", "lively-cordoned", "pending", "silent"]),
+        (true, &["ahead", "late", "late-cordoned"][..]),
+        (false, &["early", "lively", "lively-cordoned", "pending", "silent"]),
     ] {
         let degraded = Some((wanted, at(101), Duration::from_secs(90)));
         let filter = NodeFilter { degraded, ..NodeFilter::default() };
         assert_eq!(all_pages(&fleet, 1, &filter).await, names(expected), "N4: {wanted}");
     }
+    for (wanted, expected) in
+        [(Status::Ready, ["early", "lively"]), (Status::Degraded, ["ahead", "late"])]
+    {
+        let status = Some((wanted, at(101), Duration::from_secs(90)));
+        let filter = NodeFilter { status, ..NodeFilter::default() };
+        assert_eq!(all_pages(&fleet, 1, &filter).await, names(&expected), "N4: {wanted}");
+    }
 }
 
-/// Nodes of every health at `at(101)`, by a threshold of 90 s.
+/// Nodes of every health at `at(101)`, by a threshold of 90 s. One was heard from by a clock as far
+/// ahead as clocks may be, and one by a clock that is wrong.
 async fn some_of_each_health(fleet: &Fleet) {
+    let early = 101 + NodeRecord::CLOCK_LEEWAY.as_secs();
     for (text, heard, cordoned) in [
+        ("ahead", Some(early + 1), false),
+        ("early", Some(early), false),
         ("late", Some(11), false),
         ("late-cordoned", Some(2), true),
         ("lively", Some(12), false),
@@ -151,12 +162,12 @@ pub async fn n6_every_node_is_counted_once(store: Arc<dyn Store>) {
     let expected = [
         (TrustState::Pending, Health::Waiting, 1),
         (TrustState::Monitoring, Health::Waiting, 1),
-        (TrustState::Monitoring, Health::Ready, 2),
-        (TrustState::Monitoring, Health::Degraded, 2),
+        (TrustState::Monitoring, Health::Ready, 3),
+        (TrustState::Monitoring, Health::Degraded, 3),
     ];
     assert_eq!(count(101).await, expected, "N6");
-    let later = [expected[0], expected[1], (TrustState::Monitoring, Health::Degraded, 4)];
+    let later = [expected[0], expected[1], (TrustState::Monitoring, Health::Degraded, 6)];
     assert_eq!(count(1_000).await, later, "N6: all went silent");
     let _gone = fleet.delete(&name("late"), at(102)).await;
-    assert_eq!(count(1_000).await[2].2, 3, "N6: who is gone is not counted");
+    assert_eq!(count(1_000).await[2].2, 5, "N6: who is gone is not counted");
 }
