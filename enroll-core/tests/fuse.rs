@@ -115,6 +115,32 @@ async fn the_worker_s_word_fuses_a_node_and_control_ends_with_it() {
     assert_eq!(kept.status, CommandStatus::Failed);
 }
 
+#[tokio::test]
+async fn what_is_queued_behind_a_caller_is_judged_by_the_node_as_it_is_then() {
+    let bench = builtin();
+    let pem = bench.member().await;
+    bench.beat(&pem).await;
+    let ping = bench.queue("ping").await.unwrap();
+    let handed_to = async |caller: AuthenticatedNode| {
+        let verdict = bench.enroller.heartbeat(&caller, &name(), None).await.unwrap();
+        let BeatVerdict::Recorded(reply) = verdict else { panic!("{verdict:?}") };
+        reply.commands.into_iter().filter(|one| one.id != ping.id).collect::<Vec<_>>()
+    };
+
+    let monitored = bench.call(&pem).await;
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    let fuse = handed_to(monitored).await;
+    assert_eq!(fuse[0].kind, CommandRecord::FUSE);
+    assert_eq!(bench.state().await, TrustState::Fusing, "the attempt goes on");
+
+    let fusing = bench.call(&pem).await;
+    assert!(bench.finish(&pem, fuse[0].id, true).await);
+    let control = bench.queue("restart").await.unwrap();
+    assert_eq!(handed_to(fusing).await[0].id, control.id);
+    let kept = bench.store.command(control.id).await.unwrap().unwrap();
+    assert_eq!(kept.status, CommandStatus::Delivered);
+}
+
 /// The types of the events that it is told.
 #[derive(Default)]
 struct Heard(Mutex<Vec<What>>);

@@ -99,12 +99,20 @@ impl Enroller {
     /// What a node is to do now, oldest first: what is not acknowledged and its state still allows, at
     /// most [`Self::COMMANDS_AT_ONCE`]. What its state no longer allows has failed.
     ///
+    /// It is judged by the node as it stands after the commands were read: the caller may have been
+    /// looked up long before, and what was queued since goes by what the node has become.
+    ///
     /// # Errors
     /// [`Error`] when the store cannot say.
     pub async fn deliver(&self, caller: &AuthenticatedNode) -> Result<Vec<CommandRecord>, Error> {
-        let node = &caller.node;
+        let node_id = caller.node.id;
         let allowed = loop {
-            let open = self.store.open_commands(node.id, Self::COMMANDS_AT_ONCE).await?;
+            let open = self.store.open_commands(node_id, Self::COMMANDS_AT_ONCE).await?;
+            if open.is_empty() {
+                break open;
+            }
+            let now = self.store.node(&caller.node.name).await?;
+            let Some(node) = now.filter(|node| node.id == node_id) else { break Vec::new() };
             let is_full = open.len() >= Self::COMMANDS_AT_ONCE as usize;
             let (allowed, overtaken): (Vec<_>, Vec<_>) =
                 open.into_iter().partition(|command| allows(node.state, command.class));
@@ -120,7 +128,7 @@ impl Enroller {
         let fresh = allowed.iter().filter(|c| c.status == CommandStatus::Queued).map(|c| c.id);
         let fresh: Vec<CommandId> = fresh.collect();
         if !fresh.is_empty() {
-            self.store.mark_delivered(node.id, fresh, caller.at).await?;
+            self.store.mark_delivered(node_id, fresh, caller.at).await?;
         }
         Ok(allowed)
     }
