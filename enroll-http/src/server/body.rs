@@ -183,3 +183,20 @@ impl HttpBody for BoundedBody {
         self.body.size_hint()
     }
 }
+
+/// The body of a machine behind a bad line.
+#[cfg(test)]
+pub(super) struct Stalled;
+
+#[cfg(test)]
+impl HttpBody for Stalled {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+}

@@ -4,7 +4,8 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use super::invalid;
-use crate::server::{BODY_DEADLINE, MAX_BODY, read_body};
+use crate::server::gate::unread;
+use crate::server::{BODY_DEADLINE, BodyError, MAX_BODY, read_body};
 use crate::wire::{
     AutoEnrollmentWish, FenceWish, NewAdmin, NewCommand, NewNode, NewToken, Problem, Unreadable,
     read_json,
@@ -26,9 +27,12 @@ impl<T: Wish, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read_body(request.into_body(), MAX_BODY, BODY_DEADLINE)
-            .await
-            .map_err(|why| invalid(format!("It cannot be read: {why}.")))?;
+        let body = read_body(request.into_body(), MAX_BODY, BODY_DEADLINE).await.map_err(
+            |why| match why {
+                BodyError::TooSlow(_) => Problem::from(&unread(why)),
+                _ => invalid(format!("It cannot be read: {why}.")),
+            },
+        )?;
         let body = if body.is_empty() { b"{}" } else { &*body };
         read_json(body).map(Self).map_err(|why| match &why {
             Unreadable::Type(member) => {
@@ -90,3 +94,17 @@ impl Wish for AutoEnrollmentWish {
 }
 
 const SECONDS: &str = "a whole number of seconds from 0; what is outside 60 to 86400 is clamped";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::body::Stalled;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_too_slowly_is_refused_for_now() {
+        let request = Request::new(axum::body::Body::new(Stalled));
+        let read = Body::<NewToken>::from_request(request, &()).await;
+        let problem = read.map(|_| ()).unwrap_err();
+        assert_eq!(problem.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
