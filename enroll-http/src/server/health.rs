@@ -48,9 +48,9 @@ pub(super) struct Probe {
 
 impl Probe {
     async fn ready(&self) -> Result<(), String> {
-        let now = self.enroller.clock().now();
         // Held while the store is asked, so that whoever comes meanwhile shares the answer.
         let mut last = self.last.lock().await;
+        let now = self.enroller.clock().now();
         if let Some((at, known)) = &*last
             && (*at..at.after(FRESH)).contains(&now)
         {
@@ -64,7 +64,8 @@ impl Probe {
             }
             Err(_) => Err(format!("The store does not answer within {PATIENCE:?}.")),
         };
-        *last = Some((now, known.clone()));
+        // It is as old as its end: those who waited for it must find it fresh.
+        *last = Some((self.enroller.clock().now(), known.clone()));
         known
     }
 }
@@ -94,3 +95,39 @@ pub(super) async fn readyz(State(probe): State<Arc<Probe>>) -> Response {
 const FRESH: Duration = Duration::from_secs(1);
 /// How long the store may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enroll_core::model::Clock;
+    use enroll_core::store::MemoryStore;
+    use enroll_core::testing::{Fault, FlakyStore, Operation};
+    use tokio::time::{Instant, sleep};
+
+    /// A clock that goes with the time of the test.
+    struct Going(Instant);
+
+    impl Clock for Going {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix_secs(1_800_000_000).after(self.0.elapsed())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_while_a_store_hangs_shares_one_answer() {
+        let store = Arc::new(FlakyStore::new(MemoryStore::new()));
+        let hangs = || Fault::rival(|_| sleep(Duration::from_secs(3_600)));
+        store.script(Operation::Probe, (0..10).map(|_| hangs()));
+        let began = Instant::now();
+        let enroller = Enroller::with_issuers(Arc::clone(&store) as _, Vec::new())
+            .with_clock(Arc::new(Going(began)));
+        let probe = Probe { enroller: Arc::new(enroller), last: Mutex::new(None) };
+        let asked_at = async |secs| {
+            sleep(Duration::from_secs(secs)).await;
+            (probe.ready().await.is_err(), began.elapsed() < PATIENCE + FRESH)
+        };
+        let answers = tokio::join!(asked_at(0), asked_at(2), asked_at(4));
+        assert_eq!(answers, ((true, true), (true, true), (true, true)));
+        assert_eq!(store.calls(Operation::Probe), 1);
+    }
+}
