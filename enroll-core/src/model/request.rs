@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL, BASE64URL_NOPAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -66,14 +66,14 @@ pub struct AttemptKey(Zeroizing<Vec<u8>>);
 impl AttemptKey {
     /// The fewest bytes.
     pub const MIN_LEN: usize = 16;
-    /// The most bytes.
-    pub const MAX_LEN: usize = 64;
 
-    /// Reads base64url without padding; `None` for anything else, or outside the bounds.
+    /// Reads base64url, padded or not: the bytes are the same, and so is the claim. `None` for anything
+    /// else, or too few bytes. How many there may be is for whoever reads the request to bound.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?);
-        (Self::MIN_LEN..=Self::MAX_LEN).contains(&bytes.len()).then_some(Self(bytes))
+        let spelling = if text.ends_with('=') { BASE64URL } else { BASE64URL_NOPAD };
+        let bytes = Zeroizing::new(spelling.decode(text.as_bytes()).ok()?);
+        (bytes.len() >= Self::MIN_LEN).then_some(Self(bytes))
     }
 
     /// The claim it makes.
@@ -330,6 +330,22 @@ mod tests {
         let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
         assert_eq!(facts(json!({ "x": nested(Facts::MAX_DEPTH) })).check(), Ok(()));
         assert_eq!(facts(json!({ "x": nested(Facts::MAX_DEPTH + 1) })).check(), Err("facts"));
+    }
+
+    #[test]
+    fn an_attempt_key_is_sixteen_bytes_or_more_padded_or_not() {
+        let claim = |text: &str| AttemptKey::parse(text).map(|key| key.claim());
+        let bytes: Vec<u8> = (0..96).collect();
+        for length in [16, 17, 18, 96] {
+            let key = &bytes[..length];
+            let (plain, padded) = (BASE64URL_NOPAD.encode(key), BASE64URL.encode(key));
+            let expected = Some(ClaimKey(Sha256::of(key)));
+            assert_eq!((claim(&plain), claim(&padded)), (expected, expected), "{length}");
+        }
+        let short = &bytes[..15];
+        for bad in [BASE64URL.encode(short), "=".repeat(24), "A".repeat(21) + "=", "a b".into()] {
+            assert_eq!(claim(&bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub struct EnrollBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub csr: Option<String>,
-    /// Base64url without padding of 16 to 64 bytes that the worker keeps: what a retry is recognised
-    /// by where no certificate request is needed.
+    /// Base64url of 16 bytes or more that the worker keeps: what a retry is recognised by where no
+    /// certificate request is needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub attempt_key: Option<SecretText>,
@@ -124,7 +124,7 @@ pub(crate) fn node_name(text: &str) -> Result<NodeName, Rejection> {
 
 fn attempt_key(text: SecretText) -> Result<AttemptKey, Rejection> {
     AttemptKey::parse(text.expose())
-        .ok_or_else(|| bad("`attempt_key` is not 16 to 64 bytes in base64url without padding."))
+        .ok_or_else(|| bad("`attempt_key` is not 16 bytes or more in base64url."))
 }
 
 pub(crate) fn bad(detail: impl Into<String>) -> Rejection {
@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 json!({"token": "t", "attempt_key": "s3cret"}),
-                "`attempt_key` is not 16 to 64 bytes in base64url without padding.",
+                "`attempt_key` is not 16 bytes or more in base64url.",
             ),
         ] {
             let rejection = read(body).unwrap_err();
