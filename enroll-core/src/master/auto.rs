@@ -71,6 +71,7 @@ impl Enroller {
         change: AutoEnrollmentChange,
         actor: &str,
     ) -> Result<AutoEnrollmentView, OperatorError> {
+        let _turn = self.auto_turn.lock().await;
         let (mut auto, version) = self.stored_auto().await?;
         let at = self.stamps.next(&*self.clock);
         apply(&mut auto, change, at)?;
@@ -92,6 +93,7 @@ impl Enroller {
     /// # Errors
     /// [`Error`] when the store cannot say; what was known stays in force.
     pub async fn reload_settings(&self) -> Result<(), Error> {
+        let _turn = self.auto_turn.lock().await;
         let (auto, _) = self.stored_auto().await?;
         self.keep_auto(auto);
         Ok(())

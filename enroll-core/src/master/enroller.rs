@@ -39,6 +39,9 @@ pub struct Enroller {
     pub(super) prefix: TokenPrefix,
     pub(super) cluster_secrets: Vec<SharedSecretDigest>,
     pub(super) auto: RwLock<Option<Arc<AutoEnrollment>>>,
+    /// Held from a read of auto-enrollment in the store until it is kept here, so that what was read
+    /// before a change is not kept after it.
+    pub(super) auto_turn: tokio::sync::Mutex<()>,
     pub(super) config: MasterConfig,
     pub(super) reserved: BTreeSet<String>,
     pub(super) command_kinds: BTreeMap<String, CommandClass>,
@@ -90,6 +93,7 @@ impl Enroller {
             prefix: TokenPrefix::default(),
             cluster_secrets: Vec::new(),
             auto: RwLock::default(),
+            auto_turn: tokio::sync::Mutex::default(),
             config: MasterConfig::default(),
             reserved: BTreeSet::new(),
             command_kinds: BTreeMap::new(),
