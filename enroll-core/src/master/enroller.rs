@@ -1,7 +1,7 @@
 //! The facade.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -16,11 +16,12 @@ use super::policy::{AllowAll, InUse, Policy};
 use super::presence::Watches;
 use super::stamps::Stamps;
 use super::telemetry::Reports;
+use super::undo::Owed;
 use crate::decision::AutoEnrollment;
 use crate::issue::Issuer;
 use crate::model::{
-    AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, FuseRecord,
-    NodeRecord, SharedSecret, SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
+    AttemptRecord, Clock, CommandClass, CredentialKind, Entropy, Event, Fingerprint, SharedSecret,
+    SharedSecretDigest, SystemClock, SystemEntropy, TokenPrefix,
 };
 use crate::store::Store;
 
@@ -47,7 +48,7 @@ pub struct Enroller {
     pub(super) command_kinds: BTreeMap<String, CommandClass>,
     pub(super) fuser: Option<(Arc<dyn Fuser>, Duration)>,
     /// Attempts that could not be undone outside yet.
-    pub(super) owed: Mutex<VecDeque<(NodeRecord, FuseRecord)>>,
+    pub(super) owed: Owed,
     pub(super) mesh: Option<Watched>,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) in_use: Option<Arc<dyn InUse>>,
@@ -98,7 +99,7 @@ impl Enroller {
             reserved: BTreeSet::new(),
             command_kinds: BTreeMap::new(),
             fuser: None,
-            owed: Mutex::default(),
+            owed: Owed::default(),
             mesh: None,
             policy: Arc::new(AllowAll::new()),
             in_use: None,

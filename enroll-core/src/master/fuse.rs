@@ -2,9 +2,9 @@
 //!
 //! An attempt has an id, and every step of it is a compare-and-set on that id: a re-enrollment, a
 //! deletion or a deadline overtakes it, and what it then comes to is refused and undone. All of it
-//! is in the store, so the watchdog goes on after a restart, on any master.
+//! is in the store, so the watchdog goes on after a restart, on any master that has a fuser.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use super::error::Error;
 use super::operator::OperatorError;
 use crate::model::{
     Event, FuseEnd, FuseFailure, FuseId, FuseRecord, Handover, Health, NodeName, NodeRecord,
-    Timestamp, TrustState, What,
+    TrustState, What,
 };
 use crate::store::{NodeFilter, Page, Transition};
 
@@ -29,6 +29,9 @@ pub enum FuseProgress {
 }
 
 /// Brings a node under full control, outside.
+///
+/// Every call ends, by a deadline of its own: the attempts of other nodes wait for it. One may be
+/// dropped in the middle.
 #[async_trait]
 pub trait Fuser: Send + Sync {
     /// Begins; says how the outside names what was begun. Called again with the same attempt it must
@@ -65,8 +68,9 @@ pub trait Fuser: Send + Sync {
     async fn abort(&self, node: &NodeRecord, fuse: &FuseRecord) -> Result<(), FuseFailure>;
 }
 
-/// Attempts whose undoing is tried again, at most.
-const MOST_OWED: usize = 1024;
+/// What a master without a fuser leaves an attempt beyond its deadline, for a master with one to end
+/// it and undo it as well: 30 s. One takes over from another well within that.
+const FUSERS_FIRST: Duration = Duration::from_secs(30);
 
 impl Enroller {
     /// Lets operators fuse nodes, by `fuser`, each attempt within `deadline`.
@@ -122,7 +126,7 @@ impl Enroller {
         match self.step(&node, TrustState::Fusing, fuse.clone(), None).await? {
             Some(node) => Ok(node),
             None => {
-                self.undo_fuse(&node, &fuse).await;
+                self.undo_fuse(self.owed.begin(&node, &fuse)).await;
                 Ok(node)
             }
         }
@@ -131,21 +135,31 @@ impl Enroller {
     /// Looks after every running attempt once: asks how far it got, ends what is past its deadline.
     /// Then tries again what could not be undone outside.
     ///
+    /// A master without a fuser ends what nobody with one has ended within 30 s of its deadline, so
+    /// that none runs for ever; what there is outside it can only name in its log.
+    ///
     /// # Errors
     /// [`Error`] when the store cannot say.
     pub async fn tend(&self) -> Result<(), Error> {
-        let filter = NodeFilter { state: Some(TrustState::Fusing), ..NodeFilter::default() };
-        let mut page = Page::first(100);
-        loop {
-            let nodes = self.store.nodes(page, filter.clone()).await?;
-            let Some(last) = nodes.last().map(|node| node.name.clone()) else { break };
-            for node in &nodes {
-                self.tend_fuse(node).await?;
-            }
-            page = Page { after: Some(last), limit: 100 };
+        for node in self.fusing().await? {
+            self.tend_fuse(&node).await?;
         }
         self.undo_what_is_owed().await;
         Ok(())
+    }
+
+    /// Whose attempts run, those that end first before the others: no deadline waits for a look.
+    async fn fusing(&self) -> Result<Vec<NodeRecord>, Error> {
+        let filter = NodeFilter { state: Some(TrustState::Fusing), ..NodeFilter::default() };
+        let (mut fusing, mut page) = (Vec::new(), Page::first(100));
+        loop {
+            let nodes = self.store.nodes(page, filter.clone()).await?;
+            let Some(last) = nodes.last().map(|node| node.name.clone()) else { break };
+            fusing.extend(nodes);
+            page = Page { after: Some(last), limit: 100 };
+        }
+        fusing.sort_by_key(|node| node.fuse.as_ref().map(|fuse| fuse.deadline));
+        Ok(fusing)
     }
 
     pub(super) async fn tend_fuse_of(&self, name: &NodeName) -> Result<(), Error> {
@@ -156,15 +170,16 @@ impl Enroller {
     }
 
     async fn tend_fuse(&self, node: &NodeRecord) -> Result<(), Error> {
-        let (Some((fuser, _)), Some(fuse)) = (&self.fuser, &node.fuse) else { return Ok(()) };
-        if self.clock.now() >= fuse.deadline {
+        let Some(fuse) = &node.fuse else { return Ok(()) };
+        let grace = if self.fuser.is_some() { Duration::ZERO } else { FUSERS_FIRST };
+        if self.clock.now() >= fuse.deadline.after(grace) {
             return self.fail_fuse(node, overdue(fuse)).await;
         }
-        if fuse.ticket.is_none() {
-            // Begun by a call that is still on its way, or by a master that died: the deadline ends
-            // it if nobody comes back.
+        let (Some((fuser, _)), Some(_)) = (&self.fuser, &fuse.ticket) else {
+            // Without a ticket it was begun by a call that is still on its way, or by a master that
+            // died: the deadline ends it if nobody comes back.
             return Ok(());
-        }
+        };
         match fuser.poll(node, fuse).await {
             Ok(FuseProgress::Pending) => Ok(()),
             Ok(FuseProgress::Done) => self.finish_fuse(node, fuse).await,
@@ -183,13 +198,17 @@ impl Enroller {
         let ended = FuseRecord { ended: Some(FuseEnd { at, failure: None }), ..fuse.clone() };
         let event = Event::new(at, what);
         if self.step(node, TrustState::Fused, ended, Some(event)).await?.is_none() {
-            self.undo_fuse(node, fuse).await;
+            self.undo_fuse(self.owed.begin(node, fuse)).await;
         }
         Ok(())
     }
 
+    /// Ends an attempt, and undoes what there is of it even if another ended it first: it may have
+    /// come to be after that one looked.
     async fn fail_fuse(&self, node: &NodeRecord, failure: FuseFailure) -> Result<(), Error> {
         let Some(fuse) = node.fuse.clone() else { return Ok(()) };
+        // Begun before the write: of one that is cut off, nobody knows whether it was written.
+        let undoing = self.owed.begin(node, &fuse);
         let at = self.clock.now();
         let what = What::FuseFailed {
             node_id: node.id,
@@ -197,12 +216,10 @@ impl Enroller {
             attempt: fuse.attempt,
             source: failure.source.clone(),
         };
-        let ended =
-            FuseRecord { ended: Some(FuseEnd { at, failure: Some(failure) }), ..fuse.clone() };
+        let ended = FuseRecord { ended: Some(FuseEnd { at, failure: Some(failure) }), ..fuse };
         let event = Event::new(at, what);
-        if self.step(node, TrustState::Monitoring, ended, Some(event)).await?.is_some() {
-            self.undo_fuse(node, &fuse).await;
-        }
+        let _first = self.step(node, TrustState::Monitoring, ended, Some(event)).await?;
+        self.undo_fuse(undoing).await;
         Ok(())
     }
 
@@ -226,52 +243,6 @@ impl Enroller {
             self.tell(event);
         }
         Ok(after)
-    }
-
-    /// Undoes outside what a node that was replaced or deleted at `at` had there, and says what
-    /// became of an attempt that was still running.
-    pub(super) async fn unfuse(&self, before: &NodeRecord, at: Timestamp) {
-        let Some(fuse) = &before.fuse else { return };
-        match before.state {
-            TrustState::Fusing => self.note(Event::new(
-                at,
-                What::FuseFailed {
-                    node_id: before.id,
-                    node_name: before.name.clone(),
-                    attempt: fuse.attempt,
-                    source: FuseFailure::OVERTAKEN.to_owned(),
-                },
-            )),
-            TrustState::Fused => {}
-            _ => return,
-        }
-        self.undo_fuse(before, fuse).await;
-    }
-
-    async fn undo_fuse(&self, node: &NodeRecord, fuse: &FuseRecord) {
-        let Some((fuser, _)) = &self.fuser else { return };
-        if let Err(FuseFailure { source, detail }) = fuser.abort(node, fuse).await {
-            tracing::warn!(node = %node.id, attempt = %fuse.attempt, source, detail, "a fuse could not be undone outside; it is tried again");
-            self.owe(node.clone(), fuse.clone());
-        }
-    }
-
-    fn owe(&self, node: NodeRecord, fuse: FuseRecord) {
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        if owed.len() < MOST_OWED {
-            owed.push_back((node, fuse));
-        }
-    }
-
-    /// Tries once more to undo the one that has waited longest. One at a time: what is away makes
-    /// each of them wait, and the deadlines of others with them.
-    pub(super) async fn undo_what_is_owed(&self) {
-        let Some((fuser, _)) = &self.fuser else { return };
-        let next = self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some((node, fuse)) = next else { return };
-        if fuser.abort(&node, &fuse).await.is_err() {
-            self.owe(node, fuse);
-        }
     }
 }
 

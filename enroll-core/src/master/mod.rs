@@ -25,6 +25,7 @@ mod recover;
 mod redemption;
 mod stamps;
 mod telemetry;
+mod undo;
 mod watch;
 
 pub use auto::{AutoEnrollmentChange, AutoEnrollmentView};

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::enroller::Enroller;
 use super::error::Error;
@@ -25,6 +25,9 @@ impl Enroller {
     /// Does what a master does beside its listeners, until `stop` is ready: looks after running
     /// attempts to fuse ([`tend`](Self::tend)) every [`WATCH_INTERVAL`], while that is this master's
     /// duty among all that share the store, and keeps its settings as they stand there.
+    ///
+    /// A look that is under way then is cut off. What could not be undone outside by then is tried once
+    /// more, for at most 3 s.
     pub async fn tend_until(&self, stop: impl Future<Output = ()> + Send) {
         let (stopping, stopped) = watch::channel(());
         let stop = async move {
@@ -54,22 +57,41 @@ impl Enroller {
                 return;
             }
         };
-        while timeout(WATCH_INTERVAL, stopped.changed()).await.is_err() {
+        tokio::select! {
+            _ended = stopped.changed() => {}
+            () = self.watch(holder) => {}
+        }
+        // No other master knows of it.
+        let _tried = timeout(LAST_TRY, self.undo_all_that_is_owed()).await;
+        // What cannot be given up is over soon.
+        let _over_soon = self.store.take_duty(self.duty(), holder, Duration::ZERO).await;
+    }
+
+    async fn watch(&self, holder: MasterId) {
+        loop {
+            sleep(WATCH_INTERVAL).await;
             if let Err(cause) = self.keep_watch(holder).await {
                 tracing::warn!(%cause, "the watchdog could not look");
             }
         }
-        // What cannot be given up is over soon.
-        let _over_soon = self.store.take_duty(WATCHDOG, holder, Duration::ZERO).await;
     }
 
     async fn keep_watch(&self, holder: MasterId) -> Result<(), Error> {
-        if self.store.take_duty(WATCHDOG, holder, DUTY_SPAN).await? {
+        if self.store.take_duty(self.duty(), holder, DUTY_SPAN).await? {
             return self.tend().await;
         }
         // What this master could not undo outside is known to no other.
         self.undo_what_is_owed().await;
         Ok(())
+    }
+
+    /// Masters without a fuser have a duty of their own: they can do no more than end what is overdue,
+    /// and must not keep from it who can do all of it.
+    const fn duty(&self) -> &'static str {
+        match self.fuser {
+            Some(_) => WATCHDOG,
+            None => WATCHDOG_WITHOUT_FUSER,
+        }
     }
 
     async fn follow_until(&self, mut stopped: watch::Receiver<()>) {
@@ -81,7 +103,7 @@ impl Enroller {
                 heard = next => match heard {
                     Ok(Ok(heard)) => seen = heard,
                     // One that cannot be listened to is looked at now and then.
-                    Ok(Err(_)) => tokio::time::sleep(SETTINGS_INTERVAL).await,
+                    Ok(Err(_)) => sleep(SETTINGS_INTERVAL).await,
                     Err(_) => {}
                 },
             }
@@ -105,6 +127,10 @@ impl Enroller {
 
 /// The duty to look after attempts to fuse.
 const WATCHDOG: &str = "watchdog";
+/// The duty to end those that nobody who holds the other one has ended.
+const WATCHDOG_WITHOUT_FUSER: &str = "watchdog without a fuser";
+/// For how long a master that ends tries to undo what it could not.
+const LAST_TRY: Duration = Duration::from_secs(3);
 
 const FENCE_RAISED: &str = "the store was promoted or restored: every join token minted before is \
     void, and what was acknowledged last may be lost; mint new tokens, look for members that are \
