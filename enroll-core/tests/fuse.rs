@@ -373,6 +373,56 @@ async fn a_worker_is_handed_its_part_while_it_is_being_fused_and_at_no_other_tim
     assert_eq!(given(&pem).await, None, "it is monitoring again");
 }
 
+/// A fuser whose worker asks for its part before the attempt has its ticket.
+struct Hasty {
+    other: Enroller,
+    pem: Mutex<String>,
+    told: Mutex<Option<HandOverVerdict>>,
+}
+
+#[async_trait]
+impl Fuser for Hasty {
+    async fn begin(&self, _: &NodeRecord, _: FuseId) -> Result<String, FuseFailure> {
+        let caller = certificate(&self.pem.lock().unwrap());
+        let caller = self.other.authenticate(&caller).await.unwrap().unwrap();
+        let told = self.other.hand_over(&caller).await;
+        *self.told.lock().unwrap() = Some(told);
+        Ok("ticket".into())
+    }
+
+    async fn poll(&self, _: &NodeRecord, _: &FuseRecord) -> Result<FuseProgress, FuseFailure> {
+        Ok(FuseProgress::Pending)
+    }
+
+    async fn hand_over(&self, _: &NodeRecord, _: &FuseRecord) -> Result<Handover, FuseFailure> {
+        Ok(Handover::from_fuser("hasty"))
+    }
+
+    async fn abort(&self, _: &NodeRecord, _: &FuseRecord) -> Result<(), FuseFailure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_asks_for_its_part_too_early_or_elsewhere_is_to_ask_again() {
+    let Bench { clock, store, enroller } = bench();
+    let other = Enroller::with_issuers(Arc::clone(&store) as Arc<dyn Store>, Vec::new())
+        .with_clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .with_fuser(Slow::new() as Arc<dyn Fuser>, DEADLINE);
+    let (pem, told) = (Mutex::default(), Mutex::default());
+    let fuser = Arc::new(Hasty { other, pem, told });
+    let enroller = enroller.with_fuser(Arc::clone(&fuser) as Arc<dyn Fuser>, DEADLINE);
+    let bench = Bench { clock, store, enroller };
+    let pem = bench.member().await;
+    fuser.pem.lock().unwrap().clone_from(&pem);
+    bench.enroller.fuse(&name(), "admin").await.unwrap();
+    let told = fuser.told.lock().unwrap().take().unwrap();
+    assert!(matches!(told, HandOverVerdict::Later(_)), "it has no ticket yet: {told:?}");
+    let plain = Enroller::with_issuers(Arc::clone(&bench.store) as Arc<dyn Store>, Vec::new());
+    let told = plain.hand_over(&bench.call(&pem).await).await;
+    assert!(matches!(told, HandOverVerdict::Later(_)), "another master can fuse: {told:?}");
+}
+
 async fn without_fuser() -> Bench {
     let plain = bench();
     plain.member().await;

@@ -18,7 +18,7 @@ pub enum HandOverVerdict {
     },
     /// No attempt to fuse the node runs.
     NotFusing,
-    /// The fuser cannot say at the moment: ask again.
+    /// It cannot be said at the moment, or not by this master: ask again.
     Later(FuseFailure),
 }
 
@@ -27,15 +27,25 @@ impl Enroller {
     /// while it runs. It comes from the fuser at this moment, and goes into this answer alone.
     pub async fn hand_over(&self, caller: &AuthenticatedNode) -> HandOverVerdict {
         let node = &caller.node;
-        let running = node.fuse.as_ref().filter(|fuse| {
-            node.state == TrustState::Fusing && fuse.ticket.is_some() && caller.at < fuse.deadline
-        });
-        let (Some((fuser, _)), Some(fuse)) = (&self.fuser, running) else {
-            return HandOverVerdict::NotFusing;
+        let running = node
+            .fuse
+            .as_ref()
+            .filter(|fuse| node.state == TrustState::Fusing && caller.at < fuse.deadline);
+        let Some(fuse) = running else { return HandOverVerdict::NotFusing };
+        let Some((fuser, _)) = &self.fuser else {
+            return later("no_fuser", "This master has no fuser; another one began it.");
         };
+        // The worker may hear of it before what was begun is on record.
+        if fuse.ticket.is_none() {
+            return later("not_begun", "It is being begun.");
+        }
         match fuser.hand_over(node, fuse).await {
             Ok(handover) => HandOverVerdict::Given { fuse: fuse.clone(), handover },
             Err(failure) => HandOverVerdict::Later(failure),
         }
     }
+}
+
+fn later(source: &str, detail: &str) -> HandOverVerdict {
+    HandOverVerdict::Later(FuseFailure { source: source.to_owned(), detail: detail.to_owned() })
 }
