@@ -93,3 +93,18 @@ async fn no_more_calls_are_under_way_than_allowed() {
     let arrived = stub.inside().calls.len();
     assert!((2..=8).contains(&arrived), "{arrived} of 16 at once");
 }
+
+#[tokio::test]
+async fn nobody_waits_for_others_longer_than_a_call_may_take() {
+    let stub = Stub::start(Version::V029).await;
+    stub.feel(Mood::Slow);
+    let ours = Arc::new(client(&stub, options()));
+    let mut calls = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..16 {
+        let ours = Arc::clone(&ours);
+        calls.spawn(async move { make(&ours).await.is_err() });
+    }
+    assert!(calls.join_all().await.into_iter().all(|failed| failed));
+    assert!(began.elapsed() < 3 * PATIENCE, "{:?}", began.elapsed());
+}

@@ -1,5 +1,8 @@
 //! Headscale's calls, through one funnel.
 
+use std::future::Future;
+use std::sync::{MutexGuard, PoisonError};
+
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
@@ -45,6 +48,15 @@ impl Headscale {
         serde_json::from_slice(&body).map_err(|_| HeadscaleError::Malformed("its JSON is another"))
     }
 
+    /// What `calls` come to within the deadline of one, the wait for their turns included: whoever
+    /// waits for them waits for them all.
+    pub(super) async fn in_time<T>(
+        &self,
+        calls: impl Future<Output = Result<T, HeadscaleError>> + Send,
+    ) -> Result<T, HeadscaleError> {
+        timeout(self.options.deadline, calls).await.unwrap_or(Err(HeadscaleError::Busy))
+    }
+
     /// The body of a successful answer, within one deadline from the wait for a turn to its last byte.
     pub(super) async fn success(&self, request: RequestBuilder) -> Result<Body, HeadscaleError> {
         let call = async {
@@ -56,32 +68,41 @@ impl Headscale {
             let body = read(response).await?;
             judge(status, body)
         };
-        timeout(self.options.deadline, call).await.unwrap_or(Err(HeadscaleError::Busy))
+        self.in_time(call).await
     }
 
-    /// The id of the user that keys belong to; `None` where they belong to tags alone. Asked for once.
+    /// The id of the user that keys belong to; `None` where they belong to tags alone. Asked for once,
+    /// or by each of those who ask before the answer is there: nobody waits for another's call.
     pub(super) async fn owner(&self) -> Result<Option<String>, HeadscaleError> {
         let Some(name) = &self.options.user else { return Ok(None) };
-        let mut known = self.user_id.lock().await;
-        if known.is_none() {
-            let users: Users =
-                self.json(self.request(Method::GET, &["user"], &[("name", name)])).await?;
-            let user = users.users.into_iter().find(|user| user.name == *name);
-            *known = Some(user.ok_or_else(|| HeadscaleError::NoUser(name.clone()))?.id);
+        if let Some(known) = self.known_owner().clone() {
+            return Ok(Some(known));
         }
-        Ok(known.clone())
+        let users: Users =
+            self.json(self.request(Method::GET, &["user"], &[("name", name)])).await?;
+        let user = users.users.into_iter().find(|user| user.name == *name);
+        let id = user.ok_or_else(|| HeadscaleError::NoUser(name.clone()))?.id;
+        *self.known_owner() = Some(id.clone());
+        Ok(Some(id))
     }
 
     /// Asks for the user again next time: it may have been made anew, under another id.
-    pub(super) async fn forget_owner(&self) {
-        *self.user_id.lock().await = None;
+    pub(super) fn forget_owner(&self) {
+        *self.known_owner() = None;
+    }
+
+    fn known_owner(&self) -> MutexGuard<'_, Option<String>> {
+        self.user_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys there are. Before 0.28 they are asked for by user; later versions pass that over.
     pub(super) async fn keys(&self) -> Result<Vec<Key>, HeadscaleError> {
-        let owner = self.owner().await?;
-        let query: Vec<_> = owner.iter().map(|id| ("user", id.as_str())).collect();
-        let keys: Keys = self.json(self.request(Method::GET, &["preauthkey"], &query)).await?;
+        let calls = async {
+            let owner = self.owner().await?;
+            let query: Vec<_> = owner.iter().map(|id| ("user", id.as_str())).collect();
+            self.json(self.request(Method::GET, &["preauthkey"], &query)).await
+        };
+        let keys: Keys = self.in_time(calls).await?;
         Ok(keys.pre_auth_keys)
     }
 }

@@ -26,10 +26,10 @@ impl Issuer for Headscale {
 
     async fn issue(&self, grant: &Grant<'_>) -> Result<Issued, IssueError> {
         let expires_at = grant.at.after(self.options.key_lifetime);
-        let made = match self.make(expires_at.to_rfc3339()).await {
+        let made = match self.in_time(self.make(expires_at.to_rfc3339())).await {
             Ok(made) => made,
             Err(cause) => {
-                self.forget_owner().await;
+                self.forget_owner();
                 return Err(failed(cause));
             }
         };

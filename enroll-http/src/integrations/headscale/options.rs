@@ -1,11 +1,12 @@
 //! Which Headscale, as whom, and how patiently.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use http::HeaderValue;
 use reqwest::{Client, Url};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::error::InvalidHeadscale;
