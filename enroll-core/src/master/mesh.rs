@@ -140,14 +140,15 @@ impl Watched {
         *served < self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Closes what could not be closed at the time.
+    /// Closes what could not be closed at the time. A key is forgotten once it is closed, and not
+    /// before: whoever waits for this may give it up.
     async fn close_left(&self) -> Result<(), MeshError> {
-        let keys = std::mem::take(&mut *self.left());
+        let keys = self.left().clone();
         let mut outcome = Ok(());
         for key in keys {
-            if let Err(cause) = self.mesh.close_key(&key).await {
-                self.left().push(key);
-                outcome = Err(cause);
+            match self.mesh.close_key(&key).await {
+                Ok(()) => self.left().retain(|left| *left != key),
+                Err(cause) => outcome = Err(cause),
             }
         }
         outcome
