@@ -1,17 +1,21 @@
 //! What takes control of this machine once an operator fuses it: Portainer's Edge agent, run by the
 //! command line of Docker.
 
+use std::future::Future;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::ValueEnum;
 use enroll_core::master::BuiltinFuser;
+use enroll_core::model::{Clock as _, SystemClock, Timestamp};
 use enroll_core::worker::{CommandOutcome, Credentials, FuseTask, Rollout};
 use enroll_http::integrations::portainer::PortainerFuser;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// By what an agent is rolled out.
@@ -38,7 +42,9 @@ impl Rollout for Agent {
         let rolled_out = match (task.handover.fuser(), self.with) {
             // A product takes control by itself; this worker has nothing to take control of.
             (BuiltinFuser::NAME, _) => return CommandOutcome::Done(None),
-            (PortainerFuser::NAME, FuseWith::Docker) => self.run_edge_agent(task).await,
+            (PortainerFuser::NAME, FuseWith::Docker) => {
+                in_turn(task.deadline, self.run_edge_agent(task)).await
+            }
             (PortainerFuser::NAME, FuseWith::None) => {
                 Err("this worker rolls no agent out: start it with --fuse-with docker".to_owned())
             }
@@ -85,6 +91,32 @@ impl Agent {
     }
 }
 
+/// Does `work` after that of any earlier attempt, which is about the same container, and gives it up
+/// when its own attempt ends: nobody waits for that agent any more, and it must not take the place of
+/// the next one's.
+async fn in_turn<T>(
+    deadline: Timestamp,
+    work: impl Future<Output = Result<T, String>> + Send,
+) -> Result<T, String> {
+    let in_turn = async {
+        let _turn = TURN.lock().await;
+        work.await
+    };
+    timeout(left_until(deadline, SystemClock::new().now()), in_turn)
+        .await
+        .unwrap_or_else(|_| Err("it was not done before the attempt ended".to_owned()))
+}
+
+/// The master hands over what still runs. A clock by which it is over already is wrong, and no reason
+/// to give up.
+fn left_until(deadline: Timestamp, now: Timestamp) -> Duration {
+    let left = deadline.unix_millis().saturating_sub(now.unix_millis());
+    match u64::try_from(left) {
+        Ok(left @ 1..) => Duration::from_millis(left),
+        _ => PATIENCE,
+    }
+}
+
 /// The variables of the agent, as docker reads them from a file.
 fn environment(task: &FuseTask) -> Result<Zeroizing<String>, String> {
     let mut text = Zeroizing::new(String::from("EDGE=1\n"));
@@ -123,7 +155,7 @@ async fn docker(args: &[&str], input: &str) -> Result<String, String> {
         }
     };
     let both = async { tokio::join!(fed, child.wait_with_output()).1 };
-    let output = tokio::time::timeout(PATIENCE, both)
+    let output = timeout(PATIENCE, both)
         .await
         .map_err(|_| "docker took too long".to_owned())?
         .map_err(|why| format!("docker cannot be waited for: {why}"))?;
@@ -159,11 +191,15 @@ const KEPT: [&str; 8] = [
 ];
 /// An image may have to be fetched over a slow line.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Whoever holds it rolls an agent out.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use enroll_core::model::{Handover, Timestamp};
+    use enroll_core::model::Handover;
+    use std::future::pending;
+    use tokio::time::Instant;
 
     fn task(values: &[(&str, &str)]) -> FuseTask {
         let empty = Handover::from_fuser(PortainerFuser::NAME);
@@ -181,6 +217,26 @@ mod tests {
         let why = environment(&task(&[good[0], ("edge_key", "k\nLD_PRELOAD=x"), good[2]]));
         assert_eq!(why.unwrap_err(), "the master hands over no usable `edge_key`");
         assert!(environment(&task(&good[..1])).is_err());
+    }
+
+    #[tokio::test]
+    async fn one_agent_is_rolled_out_at_a_time_and_given_up_with_its_attempt() {
+        let began = Instant::now();
+        let until = |span| SystemClock::new().now().after(span);
+        let stuck = in_turn(until(Duration::from_millis(300)), pending::<Result<(), String>>());
+        let next = in_turn(until(PATIENCE), async { Ok(began.elapsed()) });
+        let (stuck, waited) = tokio::join!(stuck, next);
+        assert_eq!(stuck.unwrap_err(), "it was not done before the attempt ended");
+        assert!(waited.unwrap() >= Duration::from_millis(250), "it waited for its turn");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_of_the_master_s_gives_nothing_up() {
+        let deadline = Timestamp::from_unix_secs(1_800_000_000);
+        let left = |now: i64| left_until(deadline, Timestamp::from_unix_secs(now));
+        assert_eq!(left(1_799_999_990), Duration::from_secs(10));
+        assert_eq!(left(1_800_000_000), PATIENCE);
+        assert_eq!(left(1_800_003_600), PATIENCE);
     }
 
     #[test]
