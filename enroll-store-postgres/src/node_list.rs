@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use enroll_core::model::{NodeName, NodeRecord, Status, Timestamp, TrustState};
-use enroll_core::store::{NodeCount, NodeFilter, Page};
+use enroll_core::store::{NodeCount, NodeFilter, Page, Stale};
 
 use crate::error::Failure;
 use crate::rows::node_columns;
@@ -26,11 +26,11 @@ pub(crate) async fn list(
         wanted.cordoned,
         wanted.heard,
         wanted.stale,
-        stale.as_ref().map(|stale| stale.until),
-        stale.as_ref().map(|stale| stale.ahead),
+        stale.map(|stale| stale.until.unix_millis()),
+        stale.map(|stale| stale.ahead.unix_millis()),
         filter.degraded.map(|(degraded, ..)| degraded),
-        degraded.as_ref().map(|stale| stale.until),
-        degraded.as_ref().map(|stale| stale.ahead)
+        degraded.map(|stale| stale.until.unix_millis()),
+        degraded.map(|stale| stale.ahead.unix_millis())
     ];
     transaction.list(LIST_NODES, values, rows::node).await
 }
@@ -43,7 +43,7 @@ pub(crate) async fn count(
 ) -> Result<Vec<NodeCount>, Failure> {
     let stale = Stale::at(at, stale_after);
     transaction
-        .list(COUNT_NODES, values![stale.until, stale.ahead], |row| {
+        .list(COUNT_NODES, values![stale.until.unix_millis(), stale.ahead.unix_millis()], |row| {
             let (state, health) = (row.word()?, row.word()?);
             Ok(NodeCount { state, health, nodes: row.count()? })
         })
@@ -70,31 +70,6 @@ impl Liveness {
             Status::Ready => Self { stale: Some(false), ..live },
             Status::Degraded => Self { stale: Some(true), ..live },
         }
-    }
-}
-
-/// The instants at which a node was last heard from that is degraded.
-struct Stale {
-    /// This one and those before it.
-    until: i64,
-    /// Those after it: a clock said so that was wrong.
-    ahead: i64,
-}
-
-impl Stale {
-    fn at(at: Timestamp, stale_after: Duration) -> Self {
-        let ahead = at.after(NodeRecord::CLOCK_LEEWAY).unix_millis();
-        Self { until: last_stale(at, stale_after), ahead }
-    }
-}
-
-/// The last instant before `at` at which a node was heard from that is degraded then.
-fn last_stale(at: Timestamp, stale_after: Duration) -> i64 {
-    // Ages are whole milliseconds, so one reaches the threshold where it reaches the next whole one.
-    // None is below zero, so a threshold of zero is always reached.
-    match u64::try_from(stale_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX) {
-        0 => i64::MAX,
-        threshold => at.before(Duration::from_millis(threshold)).unix_millis(),
     }
 }
 

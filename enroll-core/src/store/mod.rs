@@ -19,6 +19,7 @@ mod memory;
 mod nodes;
 mod redemptions;
 mod settings;
+mod stale;
 mod tokens;
 
 pub use commands::{Commands, Finish, QueueOutcome};
@@ -32,6 +33,7 @@ pub use memory::MemoryStore;
 pub use nodes::{Beat, DeleteOutcome, NodeCount, NodeFilter, Nodes, Transition};
 pub use redemptions::{Lookup, Redeem, RedeemOutcome, Redeliver, RedeliverOutcome, Redemptions};
 pub use settings::{Admins, Finding, Probe, Setting, Settings};
+pub use stale::Stale;
 pub use tokens::{Mint, MintOutcome, NameRule, RevokeOutcome, Tokens};
 
 /// One page of a list: `limit` rows at most, in the list's order, that come after `after`.

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 
 use super::answer::{json, trouble, with_fallbacks};
 use super::backlog::Backlog;
+use super::detached::detached;
 use super::gate::{Gate, read_object};
-use super::whole::whole;
 use super::{AddressLimiter, Proxies, ca, health};
 use crate::wire::{EnrollAnswer, EnrollBody, Problem};
 
@@ -160,7 +160,7 @@ impl Door {
             return Err(self.gate.refuse(busy).into());
         };
         let (enroller, backlog) = (Arc::clone(&self.gate.enroller), Arc::clone(&self.backlog));
-        let judged = whole(Box::pin(async move {
+        let judged = detached(Box::pin(async move {
             let verdict = enroller.enroll(request, origin).await;
             drop(place);
             backlog.carried_out();

@@ -5,6 +5,7 @@ mod answer;
 mod backlog;
 mod body;
 mod ca;
+mod detached;
 mod enroll;
 #[cfg(feature = "grpc")]
 mod fleet;
@@ -17,7 +18,6 @@ mod openapi;
 mod operator;
 mod proxies;
 mod steady;
-mod whole;
 
 pub use body::{BODY_DEADLINE, BodyDeadline, BodyDeadlineService, BodyError, MAX_BODY, read_body};
 pub use ca::CA_FINGERPRINT;

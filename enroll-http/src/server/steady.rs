@@ -16,9 +16,9 @@ use enroll_core::model::{FuseFailure, NodeName, Reason, Rejection};
 use http::StatusCode;
 
 use super::answer::{json, trouble, with_fallbacks};
+use super::detached::detach_changes;
 use super::gate::{Gate, read_object, read_optional_object, read_report};
 use super::member::{Member, unauthorized};
-use super::whole::whole_changes;
 use super::{AddressLimiter, Proxies, health};
 use crate::wire::{
     CommandReport, ErrorCode, EventsReport, FuseTaskBody, HeartbeatAnswer, HeartbeatBody,
@@ -37,11 +37,11 @@ pub fn steady_router(enroller: impl Into<Arc<Enroller>>, options: SteadyOptions)
         .route("/v1/self", get(self_view))
         .route("/v1/self/fuse", get(fuse_task))
         .route("/v1/self/heartbeat", post(heartbeat))
-        .route("/v1/self/renew", post(renew).layer(from_fn(whole_changes)))
-        .route("/v1/self/commands/{id}", post(acknowledge).layer(from_fn(whole_changes)))
+        .route("/v1/self/renew", post(renew).layer(from_fn(detach_changes)))
+        .route("/v1/self/commands/{id}", post(acknowledge).layer(from_fn(detach_changes)))
         .route("/v1/self/metrics", post(report_metrics))
         .route("/v1/self/events", post(report_events))
-        .route("/v1/recover", post(recover).layer(from_fn(whole_changes)))
+        .route("/v1/recover", post(recover).layer(from_fn(detach_changes)))
         .with_state(steady)
         .merge(health::routes(Arc::clone(&enroller)));
     #[cfg(feature = "grpc")]

@@ -23,9 +23,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use super::answer::trouble;
+use super::detached::detached;
 use super::member::{authenticate, unauthorized};
 use super::steady::another_name;
-use super::whole::whole;
 use crate::fleet::v1::fleet_server::{Fleet, FleetServer};
 use crate::fleet::{MAX_MESSAGE, Pinned, status, v1};
 use crate::wire::{ErrorCode, Problem, node_name};
@@ -158,7 +158,7 @@ impl Fleet for Service {
         let id = report.command_id.parse().map_err(|_| unknown())?;
         let enroller = Arc::clone(&self.enroller);
         let acknowledged =
-            whole(
+            detached(
                 async move { enroller.acknowledge(&member, id, report.done, report.output).await },
             );
         match acknowledged.await.map_err(|problem| status(&problem))? {
@@ -171,7 +171,7 @@ impl Fleet for Service {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Reply<v1::RenewReply> {
         let (_, member, wish) = self.unary(request).await?;
         let enroller = Arc::clone(&self.enroller);
-        let renewed = whole(async move { enroller.renew(&member, wish.csr.as_deref()).await });
+        let renewed = detached(async move { enroller.renew(&member, wish.csr.as_deref()).await });
         match renewed.await.map_err(|problem| status(&problem))? {
             Ok(RenewVerdict::Renewed(made)) => {
                 let credentials = made.iter().filter_map(v1::Credential::of).collect();

@@ -39,7 +39,7 @@ pub use install::{InstallOptions, InvalidInstall};
 pub(super) use openapi::document;
 
 use super::answer::{trouble, with_fallbacks};
-use super::whole::whole_changes;
+use super::detached::detach_changes;
 use super::{ca, health};
 use crate::wire::{ErrorCode, Problem};
 
@@ -89,7 +89,7 @@ pub fn operator_router(enroller: impl Into<Arc<Enroller>>, options: OperatorOpti
         .merge(health::routes(Arc::clone(&enroller)))
         .route("/openapi.json", get(openapi::serve));
     let calls = calls()
-        .layer(from_fn(whole_changes))
+        .layer(from_fn(detach_changes))
         .layer(map_response(unkept))
         .with_state(App { enroller, options: Arc::new(options) });
     with_fallbacks(calls.merge(public))

@@ -15,7 +15,7 @@ use crate::wire::Problem;
 
 /// Carries `work` out to its end. Give it boxed where it is large: the caller then has no second room
 /// for it.
-pub(super) async fn whole<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(work.in_current_span()).await.map_err(|panicked| {
@@ -26,11 +26,11 @@ pub(super) async fn whole<T: Send + 'static>(
 
 /// Carries calls out to their end that are not safe (RFC 9110, section 9.2.1). What they still read
 /// ends with the connection.
-pub(super) async fn whole_changes(request: Request, next: Next) -> Response {
+pub(super) async fn detach_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    match whole(Box::pin(next.run(request))).await {
+    match detached(Box::pin(next.run(request))).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
