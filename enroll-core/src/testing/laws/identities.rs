@@ -7,17 +7,17 @@ use crate::model::{CredentialKind, CredentialRecord, IdentityRecord, Sha256};
 use crate::store::{
     IdentityKey, QueueOutcome, RedeemOutcome, RenewOutcome, Renewal, Store, UseOutcome,
 };
-use crate::testing::{Claimant, TestToken, name, race, scale, together};
+use crate::testing::{Claimant, TestToken, name, race, scale};
 
 /// A member, and the token it came by.
-async fn member(fleet: &Fleet, text: &str) -> (TestToken, Enrolled) {
+pub(super) async fn member(fleet: &Fleet, text: &str) -> (TestToken, Enrolled) {
     let token = fleet.unlimited(at(0)).await;
     let enrolled = fleet.enroll(&Claimant::new(&token, text), at(1)).await;
     (token, enrolled)
 }
 
 /// What renews `identity` with a credential of the same kind.
-fn renewal(fleet: &Fleet, identity: &IdentityRecord) -> Renewal {
+pub(super) fn renewal(fleet: &Fleet, identity: &IdentityRecord) -> Renewal {
     let credential = match &identity.credential {
         CredentialRecord::ApiKey { .. } => fleet.make.api_key(),
         _ => fleet.make.x509(),
@@ -34,7 +34,7 @@ fn renewal(fleet: &Fleet, identity: &IdentityRecord) -> Renewal {
     Renewal { successor, at: at(2), event: event("renewed", at(2)) }
 }
 
-async fn renew(fleet: &Fleet, renewal: Renewal) -> RenewOutcome {
+pub(super) async fn renew(fleet: &Fleet, renewal: Renewal) -> RenewOutcome {
     some(fleet.store.renew(renewal).await)
 }
 
@@ -220,62 +220,6 @@ pub async fn i3_a_second_renewal_replaces_an_unused_successor(store: Arc<dyn Sto
     assert_eq!(replaced.revoked_at, Some(at(3)), "I3: the unused one is revoked");
     for (live, what) in [(&second, "new one"), (&enrolled.x509, "predecessor"), (&key, "key")] {
         assert!(fleet.is_live(live).await, "I3: the {what} is good");
-    }
-}
-
-/// I3: of many renewals at once, one successor is good at the end.
-pub async fn i3_many_renewals_at_once_leave_one_successor(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    for round in 0..8 * scale() {
-        let (_token, enrolled) = member(&fleet, &format!("machine-{round}")).await;
-        let (mut contenders, mut successors) = (Vec::new(), Vec::new());
-        for _ in 0..8 {
-            let renewal = renewal(&fleet, &enrolled.x509);
-            successors.push(renewal.successor.clone());
-            let fleet = Arc::clone(&fleet);
-            contenders.push(async move { renew(&fleet, renewal).await });
-        }
-        for outcome in race(contenders).await {
-            assert!(matches!(outcome, RenewOutcome::Renewed), "I3: nothing stands against it");
-        }
-        let mut live = 0;
-        for successor in &successors {
-            live += usize::from(fleet.is_live(successor).await);
-        }
-        assert_eq!(live, 1, "I3: one unused successor");
-        assert!(fleet.is_live(&enrolled.x509).await, "I3: the predecessor stays");
-    }
-}
-
-/// I2, I3: the first use of a successor and a second renewal at the same moment: one of them has
-/// happened first, and the other sees it.
-pub async fn i3_renew_racing_first_use_has_one_winner(store: Arc<dyn Store>) {
-    let fleet = Fleet::new(store);
-    for round in 0..32 * scale() {
-        let (_token, enrolled) = member(&fleet, &format!("machine-{round}")).await;
-        let first = renewed(&fleet, &enrolled.x509).await;
-        let again = renewal(&fleet, &enrolled.x509);
-        let (second, id) = (again.successor.clone(), first.id);
-        let (one, other) = (Arc::clone(&fleet), Arc::clone(&fleet.store));
-        let (renewed, used) = together(async move { renew(&one, again).await }, async move {
-            some(other.mark_used(id, at(3)).await)
-        })
-        .await;
-        let lived = (
-            fleet.is_live(&enrolled.x509).await,
-            fleet.is_live(&first).await,
-            fleet.is_live(&second).await,
-        );
-        match renewed {
-            RenewOutcome::Renewed => {
-                assert_eq!(used, UseOutcome::Revoked, "I3: the unused one was replaced");
-                assert_eq!(lived, (true, false, true), "I3: predecessor and second are good");
-            }
-            RenewOutcome::Revoked => {
-                assert_eq!(used, UseOutcome::First, "I2: its use retired the predecessor");
-                assert_eq!(lived, (false, true, false), "I2: the first is good, alone");
-            }
-        }
     }
 }
 

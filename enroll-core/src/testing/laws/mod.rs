@@ -16,6 +16,7 @@ pub mod masters;
 pub mod names;
 pub mod node_lists;
 pub mod nodes;
+pub mod races;
 pub mod redelivery;
 pub mod settings;
 pub mod token_lists;
@@ -177,8 +178,6 @@ macro_rules! __store_laws {
                 i3_a_renewal_adds_the_successor
                 i3_what_is_revoked_is_not_renewed
                 i3_a_second_renewal_replaces_an_unused_successor
-                i3_many_renewals_at_once_leave_one_successor
-                i3_renew_racing_first_use_has_one_winner
                 i3_a_collision_writes_nothing
                 i4_the_successor_of_the_same_key_is_found
                 i5_an_external_identity_is_found_by_its_name
@@ -202,6 +201,13 @@ macro_rules! __store_laws {
                 q3_of_many_ends_at_once_one_is_kept
                 q4_with_a_node_its_commands_go
                 q_commands_are_listed_newest_first
+            ;
+            races:
+                i3_many_renewals_at_once_leave_one_successor
+                i3_renew_racing_first_use_has_one_winner
+                r4_renew_racing_a_reenrollment_leaves_nothing_of_the_old
+                n2_renew_racing_a_deletion_leaves_nothing
+                t4_revoke_racing_users_of_an_unlimited_token_closes_every_window
             ;
             settings:
                 a1_an_operator_comes_back_whole
