@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::fleet::{Fleet, at, event, some};
 use super::identities::{member, renew, renewal, renewed};
-use crate::store::{DeleteOutcome, RedeemOutcome, RenewOutcome, Store, UseOutcome};
+use crate::model::IdentityRecord;
+use crate::store::{DeleteOutcome, RedeemOutcome, RenewOutcome, Renewal, Store, UseOutcome};
 use crate::testing::{Claimant, name, race, scale, together};
 
 /// I3: of many renewals at once, one successor is good at the end.
@@ -63,15 +64,21 @@ pub async fn i3_renew_racing_first_use_has_one_winner(store: Arc<dyn Store>) {
     }
 }
 
+/// What renews the certificate of a member of this name, and all identities that it has then.
+async fn about_to_renew(fleet: &Fleet, text: &str) -> (Renewal, [IdentityRecord; 3]) {
+    let (_token, enrolled) = member(fleet, text).await;
+    let renewal = renewal(fleet, &enrolled.x509);
+    let successor = renewal.successor.clone();
+    (renewal, [enrolled.x509, enrolled.api_key, successor])
+}
+
 /// I2, R4: a renewal and another machine that takes the node at the same moment: whichever was first,
 /// the one that takes it is the only one at the end.
 pub async fn r4_renew_racing_a_reenrollment_leaves_nothing_of_the_old(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);
     for round in 0..32 * scale() {
         let text = format!("machine-{round}");
-        let (_token, old) = member(&fleet, &text).await;
-        let renewal = renewal(&fleet, &old.x509);
-        let successor = renewal.successor.clone();
+        let (renewal, old) = about_to_renew(&fleet, &text).await;
         let token = fleet.bound(&text, at(2)).await;
         let redeem = fleet.approve(&Claimant::new(&token, &text).with_key("new"), at(3)).await;
         let taken = redeem.identities.clone();
@@ -81,7 +88,7 @@ pub async fn r4_renew_racing_a_reenrollment_leaves_nothing_of_the_old(store: Arc
         })
         .await;
         assert!(matches!(redeemed, RedeemOutcome::Enrolled(_)), "R4: nothing stands against it");
-        for gone in [&old.x509, &old.api_key, &successor] {
+        for gone in &old {
             assert!(!fleet.is_live(gone).await, "I2, R4: the old machine's is good no more");
         }
         for identity in &taken {
@@ -95,9 +102,7 @@ pub async fn n2_renew_racing_a_deletion_leaves_nothing(store: Arc<dyn Store>) {
     let fleet = Fleet::new(store);
     for round in 0..32 * scale() {
         let text = format!("machine-{round}");
-        let (_token, old) = member(&fleet, &text).await;
-        let renewal = renewal(&fleet, &old.x509);
-        let successor = renewal.successor.clone();
+        let (renewal, old) = about_to_renew(&fleet, &text).await;
         let (one, other, gone) = (Arc::clone(&fleet), Arc::clone(&fleet), name(&text));
         let (deleted, _renewed) =
             together(async move { one.delete(&gone, at(3)).await }, async move {
@@ -105,7 +110,7 @@ pub async fn n2_renew_racing_a_deletion_leaves_nothing(store: Arc<dyn Store>) {
             })
             .await;
         assert!(matches!(deleted, DeleteOutcome::Deleted(_)), "N2: it was there");
-        for identity in [&old.x509, &old.api_key, &successor] {
+        for identity in &old {
             assert!(!fleet.is_live(identity).await, "I2, N2: the node is gone");
         }
     }
