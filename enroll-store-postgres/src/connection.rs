@@ -154,11 +154,22 @@ pub(crate) async fn begin(client: &Object, options: &Options) -> Result<Arc<str>
 
 const REMOTE_APPLY: &str = "remote_apply";
 
-const CHECK: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
+/// Which table of the fence is there, as it stands on record: the oids of its database and its own, which
+/// no dump carries.
+macro_rules! made {
+    () => {
+        "(SELECT oid FROM pg_database WHERE datname = current_database())::text
+        || '.' || to_regclass('enroll_fence')::oid::text"
+    };
+}
+pub(crate) use made;
+
+const CHECK: &str = concat!(
+    "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
     current_setting('fsync'), current_setting('full_page_writes'),
-    (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_encoding'),
-    (SELECT oid FROM pg_database WHERE datname = current_database())::text
-        || '.' || to_regclass('enroll_fence')::oid::text";
+    (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_encoding'), ",
+    made!()
+);
 
 /// The timeline that is being written: the beginning of the name of the file that it goes to. The
 /// control file would show the one before until the first checkpoint after a promotion.

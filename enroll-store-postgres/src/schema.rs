@@ -8,7 +8,7 @@ use deadpool_postgres::Object;
 use enroll_core::model::Sha256;
 use tokio_postgres::error::SqlState;
 
-use crate::connection::Server;
+use crate::connection::{Server, made};
 use crate::error::{OpenError, OpenErrorKind};
 
 /// Every migration, oldest first; its number is its place, from 1.
@@ -103,11 +103,13 @@ const RECORDED: &str = "SELECT number, checksum FROM enroll_migrations ORDER BY 
 const RECORD: &str = "INSERT INTO enroll_migrations (number, checksum) VALUES ($1, $2)";
 
 /// `first_server` writes the one row of `enroll_fence`, if it is not there.
-const FIRST_SERVER: &str = "INSERT INTO enroll_fence
-    (one, system_id, timeline, made, epoch, floor, previous_floor)
-    VALUES (1, $1, $2, (SELECT oid FROM pg_database WHERE datname = current_database())::text
-        || '.' || 'enroll_fence'::regclass::oid::text, 1, 1, 1)
-    ON CONFLICT (one) DO NOTHING";
+const FIRST_SERVER: &str = concat!(
+    "INSERT INTO enroll_fence (one, system_id, timeline, made, epoch, floor, previous_floor)
+    VALUES (1, $1, $2, ",
+    made!(),
+    ", 1, 1, 1)
+    ON CONFLICT (one) DO NOTHING"
+);
 
 #[cfg(test)]
 mod tests {
